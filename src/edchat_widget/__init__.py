@@ -1,0 +1,1 @@
+"""edchat_widget."""
