@@ -41,6 +41,10 @@ class Story(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: str = ""
     run_id: str | None = None
 
+    def __str__(self) -> str:
+        """Return one line for people: ``STORY-1 · P1 · User authentication · Security``."""
+        return f"{self.id} · {self.priority} · {self.title} · {self.epic}"
+
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """An artifact as it travels: `type` is ``story``, ``stories`` (`{"stories": [Story]}`), or one that
