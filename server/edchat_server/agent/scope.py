@@ -1,0 +1,46 @@
+"""What a run gives to its tools: who asks, and a way to the backlog that acts exactly once."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from edchat_server.backlog import Backlog
+
+T = TypeVar("T")
+
+
+class RunStopped(Exception):
+    """This run must not act any more (another owner has it, or it was cancelled).
+
+    An implementation of `RunScope` raises it, or a subclass of it, from `effect` and `read`; it passes
+    through the tools untouched and ends the graph. Every other exception becomes a tool's error message.
+    """
+
+
+class RunScope(Protocol):
+    """The run that a tool call belongs to.
+
+    `session` names the conversation, `run_id` the run. Both methods pass on what `work` raises, unchanged,
+    after the transaction was rolled back.
+    """
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        ...
+
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        ...
+
+    async def effect(self, tool_call_id: str, work: Callable[[Backlog], dict[str, Any]]) -> dict[str, Any]:
+        """Do `work` in one transaction, exactly once for this run and tool call, and return its result.
+
+        A second call with the same id returns the stored result and does nothing. `work` depends on the
+        backlog alone and returns what JSON can hold.
+        """
+        ...
+
+    async def read(self, work: Callable[[Backlog], T]) -> T:
+        """Return what `work` finds; it must not write."""
+        ...
