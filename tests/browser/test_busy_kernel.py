@@ -35,7 +35,6 @@ def test_tokens_render_and_messages_go_out_while_a_cell_sleeps(
     panel.send("Create a P1 story for user authentication")
     expect(panel.story_cards).to_have_count(1, timeout=20_000)
     assert page.prompt(1) == "[*]:", "the story must come while the cell still runs"
-    page.problems.clear() if classic else None
 
 
 def test_without_subshells_a_message_waits_visibly_for_the_cell(notebook: Open, slow_server: AgentServer) -> None:
