@@ -1,0 +1,46 @@
+// What a screen reader hears: beginnings and ends, never tokens.
+import type { AnyOp } from "./protocol.gen";
+import type { Store } from "./store";
+
+const CONNECTION: Readonly<Record<string, string>> = {
+  connected: "Connected",
+  fallback: "Connected over HTTP",
+  reconnecting: "Connection lost, reconnecting",
+  disconnected: "Disconnected",
+};
+
+/** The words for `op`, or null. Ask before `op` is applied. */
+export function announcement(op: AnyOp, store: Store): string | null {
+  switch (op.op) {
+    case "connection": {
+      const { state } = op.connection;
+      return state === store.connection.peek().state ? null : (CONNECTION[state] ?? null);
+    }
+    case "put": {
+      const { id, role, state } = op.message;
+      const before = store.cell(id)?.head.peek().state;
+      if (role === "user") return state === "queued" && before !== state ? "Message queued" : null;
+      return state === before ? null : ofAnswer(state);
+    }
+    case "state": {
+      const head = store.cell(op.id)?.head.peek();
+      if (!head || head.state === op.state) return null;
+      if (head.role === "assistant") return ofAnswer(op.state);
+      if (op.state === "queued") return "Message queued";
+      return op.state === "failed" ? `Message not sent. ${op.detail ?? ""}`.trim() : null;
+    }
+    case "part":
+      return op.part.kind === "error" && !store.cell(op.id)?.find(op.part.id)
+        ? `Error: ${op.part.message}`
+        : null;
+    default:
+      return null;
+  }
+}
+
+function ofAnswer(state: string): string | null {
+  if (state === "streaming") return "Answer started";
+  if (state === "complete") return "Answer complete";
+  if (state === "incomplete") return "Answer stopped before its end";
+  return null;
+}

@@ -1,0 +1,111 @@
+import { useConversation } from "../components/context";
+import { useNow } from "../components/hooks";
+import { Icon, Spinner } from "../components/icons";
+import { duration, toolTitle } from "../format";
+import type { Progress, ToolCallPart } from "../protocol.gen";
+import type { MessageCell } from "../store";
+
+const HOUR_MS = 3_600_000;
+
+type Phase = "running" | "done" | "failed" | "waiting";
+
+function phaseOf(part: ToolCallPart, over: boolean): Phase {
+  switch (part.state ?? "input-available") {
+    case "output-available":
+      return "done";
+    case "output-error":
+    case "output-denied":
+      return "failed";
+    case "approval-requested":
+      return "waiting";
+    default:
+      return over ? "failed" : "running";
+  }
+}
+
+/** When it began, by this page's clock: the server's word where the two clocks roughly agree. */
+function startOf(part: ToolCallPart, seen: number): number {
+  const said = Date.parse(part.started_at ?? "");
+  return seen - said >= 0 && seen - said < HOUR_MS ? said : seen;
+}
+
+function Elapsed({ start }: { start: number }) {
+  const now = useNow(true, 100);
+  return <>{duration(Math.max(0, now - start))}</>;
+}
+
+function ProgressBar({ progress }: { progress: Progress }) {
+  const { percent, step, seconds_left: left } = progress;
+  const words = [step, left == null ? null : `about ${duration(left * 1000)} left`].filter(Boolean).join(" · ");
+  return (
+    <div class="progress">
+      {percent != null && <progress max={100} value={percent} aria-label={step ?? "Progress"} />}
+      {words && <span>{words}</span>}
+    </div>
+  );
+}
+
+const STATE_WORDS: Readonly<Record<Phase, string>> = {
+  running: "Running",
+  done: "Done",
+  failed: "Failed",
+  waiting: "Waiting for your decision",
+};
+
+export function ToolCard({ part, seen, answer }: { part: ToolCallPart; seen: number; answer: MessageCell }) {
+  const conversation = useConversation();
+  const over = answer.head.value.state === "incomplete" || answer.head.value.state === "complete";
+  const phase = phaseOf(part, over);
+  const title = toolTitle(part.title, part.tool);
+  const input = part.input ?? {};
+  const hasInput = Object.keys(input).length > 0;
+  const reason = part.error ?? (part.state === "output-denied" ? "Declined" : over ? "Not finished" : "The tool failed");
+  return (
+    <section class={`card tool ${phase}`} aria-label={`${title}: ${STATE_WORDS[phase]}`} data-tool={part.tool}>
+      <div class="card-head">
+        <span class="tool-state">
+          {phase === "running" ? (
+            <Spinner />
+          ) : (
+            <Icon name={phase === "done" ? "check" : phase === "failed" ? "alert" : "clock"} />
+          )}
+        </span>
+        <strong>{title}</strong>
+        <span class="gap" />
+        <span class="took">
+          {STATE_WORDS[phase]}
+          {phase === "running" && <span> · <Elapsed start={startOf(part, seen)} /></span>}
+          {phase !== "running" && part.duration_ms != null && ` · ${duration(part.duration_ms)}`}
+        </span>
+      </div>
+      {phase === "running" && part.progress && <ProgressBar progress={part.progress} />}
+      {phase === "failed" && (
+        <p class="reason">
+          <span>{reason}</span>
+          {over && (
+            <button type="button" class="small" onClick={() => conversation.retryAnswer(answer.id)}>
+              Retry
+            </button>
+          )}
+        </p>
+      )}
+      {(hasInput || part.output) && (
+        <details>
+          <summary>Details</summary>
+          {hasInput && (
+            <>
+              <h4>Asked for</h4>
+              <pre tabIndex={0}>{JSON.stringify(input, null, 2)}</pre>
+            </>
+          )}
+          {part.output && (
+            <>
+              <h4>Result</h4>
+              <pre tabIndex={0}>{part.output}</pre>
+            </>
+          )}
+        </details>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,126 @@
+import { type RefObject } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useConversation } from "./context";
+import { Empty } from "./empty";
+import { Icon } from "./icons";
+import { MessageView, PendingView, Typing } from "./message";
+
+/** Closer to the bottom than this counts as being there. */
+const NEAR_PX = 24;
+/** How many of the last messages are drawn at first, and how many more each time the reader goes up. */
+const PAGE = 60;
+
+interface Follow {
+  /** Not at the bottom. */
+  readonly away: boolean;
+  readonly toBottom: () => void;
+}
+
+/** Keeps the end in sight while the reader is there, and lets go as soon as they scroll up. */
+function useFollow(scroller: RefObject<HTMLElement | null>, content: RefObject<HTMLElement | null>): Follow {
+  const follows = useRef(true);
+  const [away, setAway] = useState(false);
+  const toBottom = () => {
+    follows.current = true;
+    setAway(false);
+    const element = scroller.current;
+    if (element) element.scrollTop = element.scrollHeight;
+  };
+  useLayoutEffect(() => {
+    const element = scroller.current;
+    const inner = content.current;
+    if (!element || !inner) return undefined;
+    let top = element.scrollTop;
+    let height = element.scrollHeight;
+    const onScroll = () => {
+      const near = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+      // The browser moves the view by itself when content shrinks; only a move up in unchanged
+      // content is the reader's.
+      if (near) follows.current = true;
+      else if (element.scrollTop < top && element.scrollHeight >= height) follows.current = false;
+      top = element.scrollTop;
+      height = element.scrollHeight;
+      setAway(!follows.current);
+    };
+    const observer = new ResizeObserver(() => {
+      if (follows.current) element.scrollTop = element.scrollHeight;
+    });
+    observer.observe(inner);
+    observer.observe(element);
+    element.addEventListener("scroll", onScroll, { passive: true });
+    return () => {
+      observer.disconnect();
+      element.removeEventListener("scroll", onScroll);
+    };
+  }, [scroller, content]);
+  return { away, toBottom };
+}
+
+/** How many messages came while the reader was away from the bottom. */
+function useUnseen(away: boolean, count: number): number {
+  const seen = useRef(count);
+  useEffect(() => {
+    if (!away) seen.current = count;
+  }, [away, count]);
+  return away ? Math.max(0, count - seen.current) : 0;
+}
+
+export function Thread({ write }: { write: (text: string) => void }) {
+  const conversation = useConversation();
+  const { store } = conversation;
+  const scroller = useRef<HTMLDivElement>(null);
+  const content = useRef<HTMLDivElement>(null);
+  const [shown, setShown] = useState(PAGE);
+  const messages = store.messages.value;
+  const pending = conversation.pending.value;
+  const { away, toBottom } = useFollow(scroller, content);
+  const unseen = useUnseen(away, messages.length + pending.length);
+  const hidden = Math.max(0, messages.length - shown);
+
+  const session = store.session.value;
+  useLayoutEffect(() => {
+    setShown(PAGE);
+    toBottom();
+  }, [session]);
+  const submitted = pending.at(-1)?.id;
+  useLayoutEffect(() => {
+    if (submitted) toBottom();
+  }, [submitted]);
+
+  const earlier = () => {
+    const element = scroller.current;
+    const before = element ? element.scrollHeight - element.scrollTop : 0;
+    setShown(shown + PAGE);
+    requestAnimationFrame(() => {
+      if (element) element.scrollTop = element.scrollHeight - before;
+    });
+  };
+
+  return (
+    <div class="thread">
+      <div class="scroller" ref={scroller} tabIndex={0} role="log" aria-live="off" aria-label="Conversation">
+        <div class="messages" ref={content}>
+          {messages.length + pending.length === 0 && <Empty write={write} />}
+          {hidden > 0 && (
+            <button type="button" class="small earlier" onClick={earlier}>
+              Show earlier messages ({hidden})
+            </button>
+          )}
+          {messages.slice(hidden).map((cell) => (
+            <MessageView key={cell.id} cell={cell} />
+          ))}
+          {pending.map((entry) => (
+            <PendingView key={entry.id} entry={entry} />
+          ))}
+          <Typing />
+        </div>
+      </div>
+      {away && (
+        <button type="button" class="jump" onClick={toBottom}>
+          <Icon name="down" />
+          Jump to latest{unseen > 0 ? ` · ${unseen} new` : ""}
+        </button>
+      )}
+    </div>
+  );
+}

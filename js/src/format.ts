@@ -1,0 +1,109 @@
+// Small texts for people.
+import type { ConnectionView, Priority, Story } from "./protocol.gen";
+
+export const PRIORITY_WORDS: Readonly<Record<Priority, string>> = {
+  P0: "Critical",
+  P1: "High",
+  P2: "Normal",
+  P3: "Low",
+};
+
+export function duration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
+export function exactTime(iso: string | null | undefined): string | undefined {
+  const date = new Date(iso ?? Number.NaN);
+  if (Number.isNaN(date.getTime())) return undefined;
+  return date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+}
+
+export function clock(iso: string | null | undefined): string {
+  const date = new Date(iso ?? Number.NaN);
+  if (Number.isNaN(date.getTime())) return "";
+  return date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+}
+
+export interface BadgeLook {
+  readonly tone: "good" | "busy" | "bad";
+  readonly text: string;
+  readonly detail: string;
+}
+
+/** The badge's words. `tone` is a colour and an icon; the text says the same. */
+export function badgeLook(connection: ConnectionView, gone: boolean): BadgeLook {
+  if (gone) return { tone: "bad", text: "Disconnected", detail: "The kernel is gone. Run the cell again." };
+  const { state, latency_ms: latency, attempt = 0, max_attempts: most, retry_in_ms: wait } = connection;
+  const why = [connection.reason, connection.hint].filter(Boolean);
+  switch (state) {
+    case "connected":
+    case "fallback": {
+      const http = state === "fallback" || connection.carrier === "http" ? " · HTTP" : "";
+      const ms = latency == null ? "" : ` (${latency < 1 ? "<1" : Math.round(latency)}ms)`;
+      const facts = [
+        connection.server ? `Server: ${connection.server}` : "",
+        http ? "Carried over HTTP: the WebSocket is not available" : "",
+        connection.guaranteed === false ? "This server does not confirm messages" : "",
+      ];
+      return { tone: "good", text: `Connected${ms}${http}`, detail: [...facts, ...why].filter(Boolean).join(". ") };
+    }
+    case "reconnecting": {
+      const next = wait == null ? "" : `Next try in ${Math.max(0, Math.ceil(wait / 1000))} s`;
+      const count = most ? `Attempt ${attempt} of ${most}` : "";
+      return {
+        tone: "busy",
+        text: attempt > 0 ? `Reconnecting (attempt ${attempt})...` : "Reconnecting...",
+        detail: [...why, count, next].filter(Boolean).join(". "),
+      };
+    }
+    case "disconnected":
+      return { tone: "bad", text: "Disconnected", detail: why.join(". ") };
+    default:
+      return { tone: "busy", text: "Connecting...", detail: why.join(". ") };
+  }
+}
+
+/** `create_story` as a person would say it. */
+export function toolTitle(title: string | undefined, tool: string): string {
+  if (title) return title;
+  const words = tool.replace(/[_-]+/g, " ").trim();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function section(title: string, items: readonly string[] | undefined, mark: string): string[] {
+  return items?.length ? ["", `**${title}**`, "", ...items.map((item) => `${mark} ${item}`)] : [];
+}
+
+export function storyMarkdown(story: Story): string {
+  const facts = [
+    `**${story.priority}** ${PRIORITY_WORDS[story.priority] ?? ""}`.trim(),
+    story.status ?? "",
+    story.epic ? `Epic: ${story.epic}` : "",
+    story.points == null ? "" : `${story.points} points`,
+    story.assignee ? `@${story.assignee}` : "",
+  ];
+  return [
+    `### ${story.id}: ${story.title}`,
+    "",
+    facts.filter(Boolean).join(" · "),
+    ...(story.userStory ? ["", `> ${story.userStory}`] : []),
+    ...(story.description ? ["", story.description] : []),
+    ...section("Acceptance criteria", story.acceptanceCriteria, "- [ ]"),
+    ...section("Definition of done", story.definitionOfDone, "- [ ]"),
+    ...(story.technicalDetails ? ["", "**Technical details**", "", story.technicalDetails] : []),
+    ...(story.labels?.length ? ["", `Labels: ${story.labels.join(", ")}`] : []),
+    ...(story.url ? ["", story.url] : []),
+    "",
+  ].join("\n");
+}
+
+export function storiesMarkdown(stories: readonly Story[]): string {
+  const cell = (value: unknown) => String(value ?? "").replaceAll("|", "\\|").replaceAll("\n", " ");
+  const rows = stories.map(
+    (s) => `| ${[s.id, s.title, s.priority, s.status, s.epic, s.points].map(cell).join(" | ")} |`,
+  );
+  return ["| ID | Title | Priority | Status | Epic | Points |", "|---|---|---|---|---|---:|", ...rows, ""].join("\n");
+}
