@@ -1,0 +1,400 @@
+"""The façade of the core: feed it what happens, drain what is to be done, come back at `deadline`.
+
+Nothing in here waits, writes or reads a clock. Inputs carry `now` (seconds of a clock that never goes
+back) and, where people will see it, `at` (ISO 8601).
+"""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from edchat_protocol import PROTOCOL, SUBPROTOCOL_V2
+from edchat_protocol.codec import encode
+from edchat_protocol.frames import Cancel, CancelData, Frame, HelloData, UserMessage, UserMessageData
+from edchat_protocol.messages import DeliveryState, Message, TextPart
+
+from ..errors import ConnectionLost, EdChatError
+from ..events import ChatEvent
+from ..view import AgentOp, AgentView, AnyOp, ConnectionOp, ConnectionView, QueueOp, View
+from .connection import Carrier, Connection, Policy, State
+from .effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
+from .origin import OriginPeer, message_frame
+from .outbox import Outbox, Row, RowState
+from .peer import Peer
+from .transcript import Transcript
+
+WINDOW = 16
+"""How many commands may be out without an acknowledgement."""
+
+_ACTIVE = ("streaming", "requires_action")
+_STATES: dict[RowState, DeliveryState] = {
+    "queued": "queued", "written": "sent", "accepted": "accepted", "refused": "failed", "in_doubt": "in_doubt",
+}
+
+
+class Client:
+    """One session's client, without its shell.
+
+    `jitter` gives random numbers from 0 to 1, `new_id` unique names. `server` is shown in the badge.
+    """
+
+    def __init__(
+        self, session: str, outbox: Outbox, *, jitter: Callable[[], float], new_id: Callable[[], str],
+        policy: Policy | None = None, server: str | None = None, agent: str = "edchat_widget",
+    ) -> None:
+        self.session = session
+        self.outbox = outbox
+        self.transcript = Transcript()
+        self.connection = Connection(policy or Policy(), jitter, server=server)
+        self.agent: AgentView | None = None
+        self.origin: OriginPeer | None = None
+        self.sent_upto = 0
+        self._peer = Peer(self)
+        self._new_id = new_id
+        self._agent_name = agent
+        self._conn: int | None = None  # the connection that frames are taken from
+        self._resend_at: float | None = None
+        self._effects: list[Effect] = []
+        self._stored_head = outbox.head
+        self._shown_connection = self.connection.view
+        self._shown_queue = 0
+        self._shown_agent: AgentView | None = None
+        for row in outbox.rows:
+            self._recall(row)
+        self.transcript.take_ops()
+        self._shown_queue = len(outbox.pending)
+
+    # -------------------------------------------------------------------------------------------- outputs
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` is due next; None: not by itself."""
+        times = [t for t in (self.connection.deadline, self._resend_at) if t is not None]
+        return min(times, default=None)
+
+    def effects(self) -> list[Effect]:
+        """Return what is to be done since the last call, in order."""
+        self._collect()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def view(self, rev: int) -> View:
+        """Return all that the panel shows, as of the effects drained last."""
+        return View(
+            rev=rev, session=self.session, connection=self._shown_connection,
+            messages=self.transcript.messages, queued=self._shown_queue,
+            queue_limit=self.outbox.limit, agent=self._shown_agent,
+        )
+
+    # --------------------------------------------------------------------------------- inputs: the person
+
+    def draft_message(self, message_id: str, text: str, at: str | None) -> Row | None:
+        """Return the row to store before `submit`; None where this id is known already.
+
+        Raises:
+            OutboxFull: too many wait.
+        """
+        if self.outbox.find(message_id) or self.transcript.get(message_id):
+            return None
+        return self.outbox.draft(Row(csn=0, id=message_id, kind="message", text=text, created_at=at))
+
+    def draft_cancel(self, run: str | None, cancel_id: str, at: str | None) -> Row | None:
+        """Take back what was never sent, and return the row that stops the rest; None: nothing to stop.
+
+        `run` None means whatever runs or waits.
+        """
+        if run is None:
+            for row in self.outbox.pending:
+                if row.state == "queued" and row.kind == "message":
+                    self.withdraw(row.id)
+        if self.origin is not None:
+            self._stop_at_origin(run)
+            return None
+        out = any(r.kind == "message" for r in self.outbox.pending)
+        if not out and not self._running(run):
+            return None
+        return self.outbox.draft(Row(csn=0, id=cancel_id, kind="cancel", run=run, created_at=at))
+
+    def submit(self, row: Row, now: float) -> None:
+        """Take in a drafted row that has been stored."""
+        self.outbox.add(row)
+        if row.kind == "message":
+            self.transcript.echo(_message_of(row))
+        if self.connection.state is State.DISCONNECTED and not self.connection.final:
+            self.connection.retry(now)
+        self._flush()
+
+    def withdraw(self, message_id: str) -> bool:
+        """Take back a message that was never sent; return whether that was still possible."""
+        row = self.outbox.find(message_id)
+        if row is None or row.state != "queued" or self.outbox.withdraw(message_id) is None:
+            return False
+        self.persist()
+        self.transcript.mark(message_id, "failed", detail="Stopped before it was sent.")
+        return True
+
+    def replace_lost(self, message_id: str) -> None:
+        """Remove a message that the server does not have, since a new one takes its place."""
+        row = self.outbox.find(message_id)
+        if row is not None and row.state in ("refused", "in_doubt"):
+            self.outbox.withdraw(message_id)
+            self.persist()
+        if row is None or row.state == "refused":
+            self.transcript.forget(message_id)
+
+    def reconnect(self, now: float) -> None:
+        """Try to connect now."""
+        self.connection.retry(now)
+
+    # ------------------------------------------------------------------------------ inputs: the connection
+
+    def start(self, now: float) -> None:
+        """Begin to connect."""
+        self.connection.start(now)
+
+    def opened(self, conn: int, carrier: Carrier, subprotocol: str | None, now: float) -> None:
+        """Connection `conn` stands. HTTP needs no subprotocol: it is ours alone."""
+        if conn != self._conn:
+            return
+        self.connection.opened(carrier, now)
+        self.sent_upto = 0
+        if carrier == "ws" and subprotocol == SUBPROTOCOL_V2:
+            self._peer.begin(guaranteed=True)
+            self.send(self._peer.hello(self._hello(conn)))
+        elif carrier == "ws":
+            self._peer.begin(guaranteed=False)
+        else:
+            self._peer.begin(guaranteed=True)
+
+    def frame(self, conn: int, raw: bytes | str, now: float, at: str | None = None) -> None:
+        """Connection `conn` brought a frame."""
+        if conn != self._conn:
+            return
+        self.connection.heard()
+        self._peer.feed(raw, now, at)
+        self._flush()
+
+    def lost(self, conn: int, error: EdChatError, now: float) -> None:
+        """Connection `conn` ended, or did not come about."""
+        if conn != self._conn:
+            return
+        self._conn = None
+        code = error.close_code if isinstance(error, ConnectionLost) else None
+        self.log(logging.INFO, "disconnected (code %s, reason: %s)", code, error.reason)
+        self._after_cut()
+        self.connection.lost(error, now)
+        self._log_next()
+
+    def wake(self, now: float) -> None:
+        """The machine was asleep."""
+        self.connection.wake(now)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if self._resend_at is not None and self._resend_at <= now:
+            self._resend_at = None
+            self._flush()
+        for due in self.connection.tick(now):
+            match due:
+                case "open":
+                    self._open()
+                case "ping" if self.connection.live:
+                    self._peer.ping(self.connection.ping(now))
+                case "dead":
+                    self.fail(ConnectionLost("The server does not answer."), now, abort=True)
+
+    def stop(self) -> None:
+        """Close for good."""
+        if self._conn is not None:
+            self._effects.append(Close(self._conn))
+            self._conn = None
+        self._after_cut()
+        self.connection.stop()
+
+    # ------------------------------------------------------------------------ for the peer (peer.py) alone
+
+    def send(self, frame: Frame) -> None:
+        """Write a frame to the current connection."""
+        if self._conn is not None:
+            self._effects.append(Send(self._conn, encode(frame)))
+            self.log(logging.DEBUG, "sent %s", frame.__struct_config__.tag)
+
+    def fail(self, error: EdChatError, now: float, *, code: int = 1000, abort: bool = False) -> None:
+        """Close the current connection as failed."""
+        if self._conn is not None:
+            conn = self._conn
+            self._effects.append(Close(conn, code, "", abort))
+            self.lost(conn, error, now)
+
+    def begin_anew(self, store: str, now: float) -> None:
+        """Meet a server that does not know this outbox: a new name, new numbers, a new connection."""
+        self._rebase(store)
+        self._peer.reset()
+        self.persist()
+        if self._conn is not None:
+            self._effects.append(Close(self._conn))
+            self._conn = None
+        self.connection.again(now)
+
+    def move_to(self, store: str) -> None:
+        """Meet a server's store for the first time in this connection."""
+        head = self.outbox.head
+        if head.store is None:
+            self.outbox.head = msgspec.structs.replace(head, store=store)
+        else:
+            self._rebase(store)
+        self.persist()
+
+    def persist(self) -> None:
+        """Store the outbox's changes."""
+        rows, gone = self.outbox.changed()
+        if rows or gone or self.outbox.head != self._stored_head:
+            self._stored_head = self.outbox.head
+            self._effects.append(Persist(self.outbox.head, tuple(rows.values()), tuple(gone)))
+
+    def log(self, level: int, text: str, *args: object) -> None:
+        """Write a log line."""
+        self._effects.append(Log(level, text, args))
+
+    def resend_later(self, csn: int, at: float) -> None:
+        """Send this row and those behind it once more, at the given time."""
+        self.sent_upto = csn - 1
+        self._resend_at = at
+
+    # ------------------------------------------------------------------------------------------- internals
+
+    def _rebase(self, store: str) -> None:
+        for row in self.outbox.rebase(self._new_id(), store):
+            self.transcript.mark(row.id, "in_doubt", detail="Sent to another server; its fate is unknown.")
+
+    def _open(self) -> None:
+        number = self.outbox.head.conn + 1
+        self.outbox.head = msgspec.structs.replace(self.outbox.head, conn=number)
+        self.persist()
+        self._conn = number
+        carrier = self.connection.next_carrier
+        self.log(logging.INFO, "connecting (%s)", carrier)
+        self._effects.append(Open(carrier, self._hello(number)))
+
+    def _hello(self, conn: int) -> HelloData:
+        head = self.outbox.head
+        return HelloData(
+            proto=PROTOCOL, session=self.session, client=head.client, conn=conn, cursor=self._peer.cursor,
+            epoch=self._peer.epoch, csn=head.last_csn, agent=self._agent_name,
+        )
+
+    def _flush(self) -> None:
+        """Write what may be written: in order, and no more than the peer can confirm."""
+        if not self.connection.live or self._resend_at is not None:
+            return
+        if self.origin is not None:
+            self._flush_to_origin(self.origin)
+            return
+        pending = self.outbox.pending
+        out = sum(1 for r in pending if r.csn <= self.sent_upto)
+        for row in pending:
+            if row.csn <= self.sent_upto:
+                continue
+            if out >= WINDOW:
+                break
+            self._write(row)
+            self.send(self._command(row))
+            self.sent_upto = row.csn
+            out += 1
+
+    def _flush_to_origin(self, origin: OriginPeer) -> None:
+        # One at a time: a message that is not out cannot get into doubt.
+        while origin.current is None:
+            row = next((r for r in self.outbox.pending if r.state == "queued"), None)
+            if row is None:
+                return
+            if row.kind == "cancel":  # from the time of another server; this one cannot be told
+                self.outbox.accept_id(row.id)
+                self.persist()
+                continue
+            earlier = tuple(m for m in self.transcript.messages if m.state in ("answered", "complete"))
+            self._write(row)
+            self.transcript.settle(row.id, origin.send(row.id))
+            self.send(message_frame(self.session, row.text, earlier, row.created_at))
+
+    def _write(self, row: Row) -> None:
+        # Stored before the first byte leaves: after a crash it must be known that it may have left.
+        if row.state == "queued":
+            self.outbox.written(row.csn)
+            self.persist()
+            self.transcript.mark(row.id, "sent")
+        self.log(logging.INFO, "%s sent over %s", row.kind, self.connection.carrier)
+
+    def _command(self, row: Row) -> UserMessage | Cancel:
+        if row.kind == "cancel":
+            return Cancel(id=row.id, csn=row.csn, data=CancelData(run=row.run), timestamp=row.created_at)
+        return UserMessage(
+            id=row.id, csn=row.csn, data=UserMessageData(content=row.text),
+            ack=self._peer.cursor, timestamp=row.created_at,
+        )
+
+    def _after_cut(self) -> None:
+        if self.origin is None:
+            return
+        doubt = self.origin.cut()
+        row = self.outbox.find(doubt) if doubt else None
+        if row is not None:
+            self.outbox.doubt(row.csn)
+            self.persist()
+            self._peer.leave_in_doubt(row.id)
+
+    def _stop_at_origin(self, run: str | None) -> None:
+        current = self.origin.current if self.origin else None
+        if current is not None and self.origin is not None and run in (None, f"v1.{current}"):
+            self.origin.discard(current)
+            self._peer.stopped_at_origin(current)
+
+    def _running(self, run: str | None) -> bool:
+        answered = {m.run for m in self.transcript.messages if m.role == "assistant" and m.state not in _ACTIVE}
+        runs = {m.run for m in self.transcript.messages if m.run} - answered
+        return run in runs if run is not None else bool(runs)
+
+    def _recall(self, row: Row) -> None:
+        if row.kind != "message":
+            return
+        if row.state == "written" and row.store == "v1":
+            row = self.outbox.doubt(row.csn)
+        self.transcript.echo(_message_of(row))
+
+    def _log_next(self) -> None:
+        view = self.connection.view
+        if view.state == "reconnecting":
+            self.log(logging.INFO, "reconnecting (attempt %s, delay %.1f s)", view.attempt,
+                     (view.retry_in_ms or 0) / 1000)
+        elif view.state == "disconnected":
+            self.log(logging.WARNING, "gave up: %s", view.reason)
+
+    def _collect(self) -> None:
+        ops: list[AnyOp] = list(self.transcript.take_ops())
+        connection = self.connection.view
+        if connection != self._shown_connection:
+            ops.append(ConnectionOp(connection=connection))
+            self._tell_connection(connection)
+            self._shown_connection = connection
+        queued = len(self.outbox.pending)
+        if queued != self._shown_queue:
+            self._shown_queue = queued
+            ops.append(QueueOp(queued=queued))
+        if self.agent != self._shown_agent:
+            self._shown_agent = self.agent
+            ops.append(AgentOp(agent=self.agent))
+        if ops:
+            self._effects.append(Publish(tuple(ops)))
+        for event in self.transcript.take_events():
+            self._effects.append(Emit(event))
+
+    def _tell_connection(self, connection: ConnectionView) -> None:
+        self._effects.append(Emit(ChatEvent(type="connection", connection=connection)))
+
+
+def _message_of(row: Row) -> Message:
+    return Message(
+        id=row.id, role="user", parts=(TextPart(id="text", text=row.text),), created_at=row.created_at,
+        detail=row.detail, state=_STATES[row.state],
+    )

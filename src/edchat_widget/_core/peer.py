@@ -1,0 +1,299 @@
+"""What a frame from the server means for the client."""
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edchat_protocol.codec import Unknown, decode_down
+from edchat_protocol.errors import FrameError
+from edchat_protocol.frames import (
+    Ack,
+    Down,
+    ErrorFrame,
+    Events,
+    Goaway,
+    Hello,
+    HelloData,
+    Logged,
+    Nack,
+    Ping,
+    Pong,
+    Seen,
+    Snapshot,
+    StatusData,
+    StatusFrame,
+    Welcome,
+    WelcomeData,
+)
+
+from ..errors import ConnectionLost, RemoteProtocolError
+from ..view import AgentView
+from .origin import OriginPeer, run_of
+from .transcript import Transcript
+
+if TYPE_CHECKING:
+    from .client import Client
+
+_SEEN_EVERY = 64
+_RESEND_AFTER = 1.0
+_V1_STORE = "v1"
+
+
+class _Broken(Exception):
+    """The peer broke the protocol; the text says how."""
+
+
+class Peer:
+    """The server as this client knows it: its log's epoch, how far it was applied, what it promises."""
+
+    def __init__(self, client: "Client") -> None:
+        self.cursor = 0
+        self.epoch: str | None = None
+        self._client = client
+        self._guaranteed = True
+        self._greeted = False
+        self._pages: Transcript | None = None
+        self._quiet_upto: int | None = None  # what was in the log before this client came is no news
+        self._seen = 0
+
+    def reset(self) -> None:
+        """Forget the position in the log."""
+        self.cursor, self.epoch = 0, None
+
+    def begin(self, *, guaranteed: bool) -> None:
+        """A new connection stands."""
+        self._guaranteed = guaranteed
+        self._greeted = False
+        self._pages = None
+
+    def hello(self, hello: HelloData) -> Hello:
+        """Return the frame that introduces this side."""
+        return Hello(data=hello)
+
+    def ping(self, nonce: int) -> None:
+        """Ask for a sign of life, and say how far the log was applied."""
+        if self._guaranteed:
+            self._client.send(Ping(data={"n": nonce}))
+            self._tell_seen()
+        else:
+            self._client.send(Ping())
+
+    def feed(self, raw: bytes | str, now: float, at: str | None) -> None:
+        """Apply one WebSocket message or server-sent event."""
+        client = self._client
+        try:
+            frame = decode_down(raw)
+            self._take(frame, now, at)
+        except FrameError as exc:
+            client.log(logging.WARNING, "a frame from the server cannot be read: %s", exc.code)
+            if self._guaranteed:
+                client.fail(RemoteProtocolError("The server sent a frame that cannot be read."), now, code=1002)
+        except _Broken as exc:
+            client.log(logging.WARNING, "the server broke the protocol: %s", exc)
+            client.fail(RemoteProtocolError(f"The server broke the protocol: {exc}."), now, code=1002)
+
+    def _take(self, frame: Down | Unknown, now: float, at: str | None) -> None:
+        self._client.log(logging.DEBUG, "received %s", _type_of(frame))
+        if not self._greeted and not isinstance(frame, Ping | Pong):
+            if self._guaranteed and not isinstance(frame, Welcome):
+                if isinstance(frame, ErrorFrame | Goaway | Nack):
+                    self._before_welcome(frame)
+                    return
+                raise _Broken(f"{_type_of(frame)} before welcome")
+            self._greeted = True
+            if not self._guaranteed:
+                self._greeted_by_origin(now)
+        match frame:
+            case Ping():
+                if self._client.connection.carrier == "ws":
+                    self._client.send(Pong(data=frame.data or {}))
+            case Pong():
+                self._client.connection.pong((frame.data or {}).get("n"), now)
+            case Welcome():
+                self._welcome(frame.data, now)
+            case Events():
+                for raw in frame.data.frames:
+                    self._logged(decode_down(raw))
+            case Snapshot():
+                self._snapshot(frame)
+            case Ack():
+                self._ack(frame)
+            case Nack():
+                self._nack(frame, now)
+            case Goaway():
+                self._client.connection.goaway(frame.data.retry_after_ms / 1000)
+            case _ if self._guaranteed:
+                self._logged(frame)
+            case Unknown():
+                pass
+            case _:
+                self._from_origin(frame, at)
+
+    def _before_welcome(self, frame: ErrorFrame | Goaway | Nack) -> None:
+        if isinstance(frame, Goaway):
+            self._client.connection.goaway(frame.data.retry_after_ms / 1000)
+        else:
+            self._client.log(logging.WARNING, "the server refused the greeting (%s)", frame.data.code)
+
+    # ---------------------------------------------------------------------------------------- version 2
+
+    def _welcome(self, welcome: WelcomeData, now: float) -> None:
+        client = self._client
+        if welcome.session != client.session:
+            raise _Broken("welcome names another session")
+        head = client.outbox.head
+        stranger = head.store is not None and head.store != welcome.store
+        if stranger or not head.acked <= welcome.accepted_csn <= head.last_csn:
+            client.log(logging.WARNING, "the server does not know this outbox; beginning anew")
+            client.begin_anew(welcome.store, now)
+            self._greeted = False
+            return
+        if head.store is None:
+            client.move_to(welcome.store)
+        client.origin = None
+        self._accepted(welcome.accepted_csn)
+        self._resume(welcome)
+        if self._quiet_upto is None:
+            self._quiet_upto = welcome.head
+        client.agent = AgentView(name=welcome.agent.name, offline=welcome.agent.offline)
+        client.connection.welcomed(now, heartbeat=welcome.hb)
+        client.log(logging.INFO, "connected (%s)", client.connection.carrier)
+
+    def _resume(self, welcome: WelcomeData) -> None:
+        if welcome.resume == "snapshot":
+            self._pages = Transcript()
+        elif self.epoch != welcome.epoch:
+            if self.cursor:
+                raise _Broken("a replay of another log")
+            self._client.transcript.become(Transcript())
+            self.epoch = welcome.epoch
+
+    def _snapshot(self, frame: Snapshot) -> None:
+        if self._pages is None or frame.data.page == 0:
+            self._pages = Transcript()
+        for raw in frame.data.frames:
+            inner = decode_down(raw)
+            if isinstance(inner, Logged):
+                self._pages.fold(inner)
+        if frame.data.last_page:
+            self._client.transcript.become(self._pages)
+            self._pages = None
+            self.epoch, self.cursor = frame.data.epoch, frame.data.head
+
+    def _logged(self, frame: Down | Unknown) -> None:
+        client = self._client
+        seq = frame.seq if isinstance(frame, Unknown | Logged) else None
+        if seq is None:
+            if isinstance(frame, ErrorFrame):
+                self._complaint(frame)
+            return
+        if seq <= self.cursor:
+            return
+        if seq != self.cursor + 1:
+            raise _Broken(f"seq {seq} after {self.cursor}")
+        if isinstance(frame, Logged):
+            client.transcript.fold(frame)
+            if self._quiet_upto is not None and seq <= self._quiet_upto:
+                client.transcript.take_events()
+        self.cursor = seq
+        if self.cursor - self._seen >= _SEEN_EVERY:
+            self._tell_seen()
+
+    def _tell_seen(self) -> None:
+        if self.cursor > self._seen:
+            self._seen = self.cursor
+            self._client.send(Seen(ack=self.cursor))
+
+    def _ack(self, frame: Ack) -> None:
+        client = self._client
+        if frame.ack > client.outbox.head.last_csn:
+            raise _Broken("an acknowledgement of what was never sent")
+        if frame.ref:
+            client.transcript.confirm(frame.ref, frame.data.run if frame.data else None)
+        self._accepted(frame.ack)
+
+    def _accepted(self, upto: int) -> None:
+        client = self._client
+        for row in client.outbox.accept(upto):
+            client.transcript.confirm(row.id)
+        client.persist()
+
+    def _nack(self, frame: Nack, now: float) -> None:
+        client = self._client
+        row = client.outbox.find(frame.ref) if frame.ref else None
+        csn = frame.csn or (row.csn if row else None)
+        client.log(logging.WARNING, "the server refused a command (%s)", frame.data.code)
+        if csn is None:
+            return
+        if frame.data.final:
+            refused = client.outbox.refuse(csn, frame.data.message)
+            if refused is not None:
+                client.transcript.mark(refused.id, "failed", detail=frame.data.message)
+            client.persist()
+        elif frame.data.code == "gap" and frame.data.expect is not None:
+            first = min((r.csn for r in client.outbox.pending), default=None)
+            if first is None or frame.data.expect < first:
+                client.begin_anew(client.outbox.head.store or "", now)
+            else:
+                client.resend_later(frame.data.expect, now)
+        else:
+            client.resend_later(csn, now + _RESEND_AFTER)
+
+    def _complaint(self, frame: ErrorFrame) -> None:
+        client = self._client
+        client.log(logging.WARNING, "the server could not take a frame (%s)", frame.data.code)
+        row = client.outbox.find(frame.ref) if frame.ref else None
+        if row is not None:
+            client.outbox.refuse(row.csn, frame.data.error)
+            client.transcript.mark(row.id, "failed", detail=frame.data.error)
+            client.persist()
+
+    # ---------------------------------------------------------------------------------------- version 1
+
+    def _greeted_by_origin(self, now: float) -> None:
+        client = self._client
+        if client.origin is None:
+            client.origin = OriginPeer()
+        if client.outbox.head.store != _V1_STORE:
+            client.move_to(_V1_STORE)
+        client.connection.welcomed(now, guaranteed=False)
+        client.log(logging.INFO, "connected (%s, a server that confirms nothing)", client.connection.carrier)
+
+    def _from_origin(self, frame: Logged | Down, at: str | None) -> None:
+        client = self._client
+        if client.origin is None or not isinstance(frame, Logged):
+            return
+        done, frames = client.origin.complete(frame)
+        if client.origin.current is not None and frames and not done:
+            client.transcript.mark(client.origin.current, "accepted")
+        for full in frames:
+            client.transcript.fold(_dated(full, at))
+        if done:
+            client.outbox.accept_id(done)
+            client.persist()
+
+    def leave_in_doubt(self, message_id: str) -> None:
+        """The origin's server was cut off while it had this message."""
+        client = self._client
+        run = run_of(message_id)
+        answer = client.transcript.get(run)
+        if answer is not None and answer.state == "streaming":
+            client.transcript.fold(StatusFrame(run=run, data=StatusData(
+                status="cancelled", message="The connection was cut. The answer may still come.")))
+        client.transcript.mark(
+            message_id, "in_doubt",
+            detail="The connection was cut before the answer came; this server cannot say what it did.")
+
+    def stopped_at_origin(self, message_id: str) -> None:
+        """The person does not want this answer any more."""
+        self._client.transcript.fold(StatusFrame(run=run_of(message_id), data=StatusData(
+            status="cancelled", message="Stopped here; this server cannot be told to stop.")))
+
+
+def _dated(frame: Logged, at: str | None) -> Logged:
+    return frame if frame.timestamp else msgspec.structs.replace(frame, timestamp=at)
+
+
+def _type_of(frame: Down | Unknown) -> str:
+    return frame.type if isinstance(frame, Unknown) else str(frame.__struct_config__.tag)
