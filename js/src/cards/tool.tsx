@@ -1,6 +1,6 @@
 import { useConversation } from "../components/context";
 import { useNow } from "../components/hooks";
-import { Icon, Spinner } from "../components/icons";
+import { Icon, type IconName, Spinner } from "../components/icons";
 import { duration, toolTitle } from "../format";
 import type { Progress, ToolCallPart } from "../protocol.gen";
 import type { MessageCell } from "../store";
@@ -36,7 +36,7 @@ function Elapsed({ start }: { start: number }) {
 
 function ProgressBar({ progress }: { progress: Progress }) {
   const { percent, step, seconds_left: left } = progress;
-  const words = [step, left == null ? null : `about ${duration(left * 1000)} left`].filter(Boolean).join(" · ");
+  const words = [step, left == null ? null : `about ${Math.ceil(left)} s left`].filter(Boolean).join(" · ");
   return (
     <div class="progress">
       {percent != null && <progress max={100} value={percent} aria-label={step ?? "Progress"} />}
@@ -52,32 +52,57 @@ const STATE_WORDS: Readonly<Record<Phase, string>> = {
   waiting: "Waiting for your decision",
 };
 
+const STATE_ICONS: Readonly<Record<Exclude<Phase, "running">, IconName>> = {
+  done: "check",
+  failed: "alert",
+  waiting: "clock",
+};
+
+/** What went in and what came out. */
+function Exchange({ part }: { part: ToolCallPart }) {
+  return (
+    <div class="exchange">
+      <h4>Tool</h4>
+      <code>{part.tool}</code>
+      {Object.keys(part.input ?? {}).length > 0 && (
+        <>
+          <h4>Asked for</h4>
+          <pre tabIndex={0}>{JSON.stringify(part.input, null, 2)}</pre>
+        </>
+      )}
+      {part.output && (
+        <>
+          <h4>Result</h4>
+          <pre tabIndex={0}>{part.output}</pre>
+        </>
+      )}
+    </div>
+  );
+}
+
 export function ToolCard({ part, seen, answer }: { part: ToolCallPart; seen: number; answer: MessageCell }) {
   const conversation = useConversation();
   const over = answer.head.value.state === "incomplete" || answer.head.value.state === "complete";
   const phase = phaseOf(part, over);
   const title = toolTitle(part.title, part.tool);
-  const input = part.input ?? {};
-  const hasInput = Object.keys(input).length > 0;
   const reason = part.error ?? (part.state === "output-denied" ? "Declined" : over ? "Not finished" : "The tool failed");
   return (
     <section class={`card tool ${phase}`} aria-label={`${title}: ${STATE_WORDS[phase]}`} data-tool={part.tool}>
-      <div class="card-head">
-        <span class="tool-state">
-          {phase === "running" ? (
-            <Spinner />
-          ) : (
-            <Icon name={phase === "done" ? "check" : phase === "failed" ? "alert" : "clock"} />
-          )}
-        </span>
-        <strong>{title}</strong>
-        <span class="gap" />
-        <span class="took">
-          {STATE_WORDS[phase]}
-          {phase === "running" && <span> · <Elapsed start={startOf(part, seen)} /></span>}
-          {phase !== "running" && part.duration_ms != null && ` · ${duration(part.duration_ms)}`}
-        </span>
-      </div>
+      <details>
+        <summary class="card-head">
+          <span class="tool-state">
+            {phase === "running" ? <Spinner /> : <Icon name={STATE_ICONS[phase]} />}
+          </span>
+          <strong>{title}</strong>
+          <span class="gap" />
+          <span class="took">
+            {STATE_WORDS[phase]}
+            {phase === "running" && <span> · <Elapsed start={startOf(part, seen)} /></span>}
+            {phase !== "running" && part.duration_ms != null && ` · ${duration(part.duration_ms)}`}
+          </span>
+        </summary>
+        <Exchange part={part} />
+      </details>
       {phase === "running" && part.progress && <ProgressBar progress={part.progress} />}
       {phase === "failed" && (
         <p class="reason">
@@ -88,23 +113,6 @@ export function ToolCard({ part, seen, answer }: { part: ToolCallPart; seen: num
             </button>
           )}
         </p>
-      )}
-      {(hasInput || part.output) && (
-        <details>
-          <summary>Details</summary>
-          {hasInput && (
-            <>
-              <h4>Asked for</h4>
-              <pre tabIndex={0}>{JSON.stringify(input, null, 2)}</pre>
-            </>
-          )}
-          {part.output && (
-            <>
-              <h4>Result</h4>
-              <pre tabIndex={0}>{part.output}</pre>
-            </>
-          )}
-        </details>
       )}
     </section>
   );

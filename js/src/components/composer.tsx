@@ -19,6 +19,10 @@ function useAutosize(field: RefObject<HTMLTextAreaElement | null>, text: string)
   }, [field, text]);
 }
 
+const waiting = (queued: number) => (queued === 1 ? "1 message waits" : `${queued} messages wait`);
+
+const sentence = (words: string) => (/[.!?]$/.test(words) ? words : `${words}.`);
+
 function Waiting() {
   const { store, gone } = useConversation();
   const queued = store.queued.value;
@@ -31,11 +35,21 @@ function Waiting() {
       </p>
     );
   }
+  if (state === "disconnected") {
+    const { reason, hint } = store.connection.value;
+    const waits = queued > 0 ? `${waiting(queued)} until then.` : "";
+    return (
+      <p class="strip bad">
+        <Icon name="off" />
+        {[sentence(reason ?? "There is no connection to the server"), sentence(hint ?? "Press Retry to try again"), waits].join(" ")}
+      </p>
+    );
+  }
   if (queued === 0 || state === "connected" || state === "fallback") return null;
   return (
     <p class="strip">
       <Icon name="clock" />
-      {queued === 1 ? "1 message waits" : `${queued} messages wait`} for the connection and will go out in order.
+      {waiting(queued)} for the connection and will go out in order.
     </p>
   );
 }
@@ -92,7 +106,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
           ref={field}
           rows={1}
           value={text}
-          placeholder="Describe a story, or ask about the backlog…"
+          placeholder="Describe a story, or ask…"
           aria-label="Message"
           aria-describedby="edchat-keys"
           autocomplete="off"

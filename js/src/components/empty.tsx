@@ -4,7 +4,7 @@ import { Icon } from "./icons";
 const STARTERS = [
   "Create a P1 story for user authentication in the Security epic",
   "Which P0 and P1 stories are in the backlog?",
-  "Add an acceptance criterion to the last story: sessions end after 24 hours",
+  "File a P0 bug: checkout fails for large carts, Payments epic",
 ];
 
 /** What the thread shows before the first message. */

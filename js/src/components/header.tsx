@@ -57,7 +57,7 @@ export function Header() {
       </span>
       <h2>Story chat</h2>
       {agent && (
-        <span class="agent" title={agent.offline ? `${agent.name}: works by rules, without a language model` : agent.name}>
+        <span class="agent-name" title={agent.offline ? `${agent.name}: works by rules, without a language model` : agent.name}>
           {agent.offline ? "Offline planner" : agent.name}
         </span>
       )}
