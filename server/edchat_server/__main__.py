@@ -1,0 +1,101 @@
+"""The command line: ``python -m edchat_server`` and ``edchat serve``."""
+
+import argparse
+import asyncio
+import logging
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from .app import Build
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``edchat`` command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="edchat", description="A chat that turns a sentence into a story.")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="command")
+    add_options(verbs.add_parser("serve", help="run the agent server"))
+    given = parser.parse_args(argv)
+    if given.verb is None:
+        parser.print_help()
+        return 0
+    return serve(given)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the server's options. Each one wins over its environment variable."""
+    parser.add_argument("--host", help="address to listen on (EDCHAT_HOST, 127.0.0.1)")
+    parser.add_argument("--port", type=_port, help="port, 0 for any free one (EDCHAT_PORT, 8001)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="database folder (EDCHAT_DATA_DIR)")
+    parser.add_argument("--model", help="like openai:gpt-5 (EDCHAT_MODEL; without one, the offline planner)")
+    parser.add_argument(
+        "--ready-fd", type=int, metavar="N",
+        help="write one JSON line with url and token to this file descriptor when listening",
+    )
+    parser.add_argument(
+        "--idle-exit", type=float, metavar="SECONDS", help="leave after so long without connection or run"
+    )
+
+
+def serve(given: argparse.Namespace, *, build: "Build | None" = None) -> int:
+    """Run the server until it is told to stop; return the exit code.
+
+    `given` has the options of `add_options`; `build` makes another agent than the built-in one.
+    """
+    from .app import build_agent
+    from .serving import PortTaken, Ready, serve_until_told
+    from .store import StoreError
+
+    _log_to_stderr()
+    try:
+        settings = settings_of(given)
+        ready = None if given.ready_fd is None else Ready(fd=given.ready_fd)
+        asyncio.run(serve_until_told(settings, ready=ready, build=build or build_agent))
+    except (SettingsError, PortTaken, StoreError) as exc:
+        sys.stderr.write(f"edchat: {exc}\n")
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def settings_of(given: argparse.Namespace) -> Settings:
+    """Return the settings of the environment and the options. Raises `SettingsError`."""
+    settings = Settings.from_env(
+        host=given.host, port=given.port, data_dir=given.data_dir, model=given.model, idle_exit=given.idle_exit
+    )
+    if given.ready_fd is not None and settings.token is None:
+        # Whoever reads the line gets in; nobody else on this machine does.
+        return replace(settings, token=secrets.token_urlsafe(32))
+    return settings
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port number from 0 to 65535")
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("edchat").setLevel(logging.INFO)
+
+
+def _module() -> int:
+    parser = argparse.ArgumentParser(prog="python -m edchat_server", description="The agent server.")
+    add_options(parser)
+    return serve(parser.parse_args())
+
+
+if __name__ == "__main__":
+    raise SystemExit(_module())

@@ -1,0 +1,155 @@
+"""Puts the server together: the one place that knows every part."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from edchat_protocol.frames import AgentBrief
+
+from . import __version__, carrier, http, ws
+from .attempt import Agent
+from .audit import AuditLog
+from .auth import Gate
+from .backlog import SCHEMA as BACKLOG_SCHEMA
+from .core import Activity, Core, CountActivity
+from .errors import HttpError, error_response
+from .hub import Hub
+from .intake import Intake
+from .runner import Runner
+from .settings import Settings
+from .store import SqliteStore, StoreError, saver
+
+_log = logging.getLogger("edchat.server.app")
+_SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltAgent:
+    """Who answers. `agent` None: nobody, and `reason` says why, in words for people."""
+
+    agent: Agent | None
+    name: str
+    offline: bool = False
+    reason: str | None = None
+
+
+Build = Callable[[str | None, BaseCheckpointSaver[str]], BuiltAgent]
+
+
+def build_agent(model: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:
+    """Return the product manager's agent with the named model; None: the offline planner."""
+    from .agent.graph import build_agent as build
+    from .agent.models import ModelError, describe_model, load_model
+
+    name, offline = describe_model(model)
+    try:
+        chat_model = load_model(model)
+    except ModelError as exc:
+        _log.error("no agent: %s %s", exc, exc.hint or "")
+        return BuiltAgent(agent=None, name=name, offline=offline, reason=f"{exc} {exc.hint or ''}".strip())
+    return BuiltAgent(agent=build(chat_model, checkpointer=checkpointer), name=name, offline=offline)
+
+
+def create_app(settings: Settings, *, build: Build = build_agent) -> FastAPI:
+    """Return the ASGI application. It opens the database when its lifespan starts.
+
+    `build` makes the agent; another one than the built-in needs a state with `messages`.
+
+    Raises:
+        StoreLocked: at start-up, when another server owns the database.
+        StoreError: at start-up, when the database cannot be opened.
+    """
+    activity = Activity()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(settings, activity, build) as core:
+            app.state.core = core
+            yield
+
+    app = FastAPI(
+        title="edchat", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+    )
+    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(CountActivity, activity=activity)
+    app.include_router(http.router)
+    app.include_router(carrier.router)
+    app.exception_handler(HttpError)(_http_error)
+    app.exception_handler(StoreError)(_store_error)
+    app.exception_handler(HTTPException)(_http_exception)
+    app.exception_handler(RequestValidationError)(_invalid)
+
+    @app.websocket("/ws/chat")
+    async def chat(websocket: WebSocket) -> None:
+        core: Core = app.state.core
+        await ws.serve(websocket, core)
+
+    return app
+
+
+@asynccontextmanager
+async def running(settings: Settings, activity: Activity, build: Build) -> AsyncIterator[Core]:
+    """Open the database, start the runner, and close both in the end."""
+    store = await SqliteStore.open(
+        settings.database, prepare=[saver.prepare, lambda conn: _execute_all(conn, BACKLOG_SCHEMA)]
+    )
+    try:
+        audit = AuditLog(settings.data_dir / "audit.jsonl")
+        hub = Hub()
+        built = build(settings.model, saver.FencedSaver(store))
+        runner = Runner(
+            store, hub, audit, built.agent, reason=built.reason, secrets=_secrets(settings, os.environ)
+        )
+        core = Core(
+            settings=settings, store=store, hub=hub, audit=audit, runner=runner, activity=activity,
+            intake=Intake(store, hub, audit, runner.wake),
+            agent=AgentBrief(name=built.name, offline=built.offline), agent_missing=built.reason,
+        )
+        await runner.start()
+        try:
+            yield core
+        finally:
+            await core.drain()
+            audit.close()
+    finally:
+        await store.close()
+
+
+def _execute_all(conn: sqlite3.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        conn.execute(statement)
+
+
+def _secrets(settings: Settings, env: Mapping[str, str]) -> list[str]:
+    found = [value for name, value in env.items() if name.upper().endswith(_SECRET_NAMES)]
+    return [*found, settings.token] if settings.token else found
+
+
+async def _http_error(request: Request, exc: HttpError) -> Response:  # noqa: ARG001 - FastAPI's signature
+    return error_response(exc.status, exc.code, str(exc), hint=exc.hint)
+
+
+async def _store_error(request: Request, exc: StoreError) -> Response:  # noqa: ARG001 - as above
+    return error_response(503, "storage", str(exc))
+
+
+async def _http_exception(request: Request, exc: HTTPException) -> Response:  # noqa: ARG001 - as above
+    return error_response(exc.status_code, "bad_frame", str(exc.detail), headers=_plain(exc.headers))
+
+
+async def _invalid(request: Request, exc: RequestValidationError) -> Response:  # noqa: ARG001 - as above
+    first = exc.errors()[0]
+    return error_response(400, "bad_frame", f"{'.'.join(str(p) for p in first['loc'][1:])}: {first['msg']}")
+
+
+def _plain(headers: Mapping[str, str] | None) -> dict[str, str] | None:
+    return dict(headers) if headers else None

@@ -1,0 +1,253 @@
+"""One attempt at one run: from the claim to the run's last event."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+
+from edchat_protocol.frames import ErrorData, ErrorFrame, Logged, RunState, ToolDetails, ToolExecution
+
+from . import failpoints
+from .agent.scope import RunStopped
+from .audit import AuditLog
+from .failures import UNAVAILABLE, describe, scrub
+from .hub import Hub
+from .journal import Journal
+from .scope import LedgerScope
+from .store import Claim, Fenced, Store, StoreError
+from .store.saver import FENCE_KEY, RUN_KEY
+from .thread import messages_of, opening
+from .translate import Translation, run_messages
+
+PROCESSING = "Understanding your request..."
+RETRYING = "The answer was interrupted; going on..."
+MAX_TRIES = 3
+
+_log = logging.getLogger("edchat.server.runner")
+
+
+Agent = CompiledStateGraph[Any, Any, Any, Any]
+"""A LangGraph graph whose state has `messages`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    state: RunState
+    frames: Sequence[Logged] = ()
+    error: str | None = None
+
+
+@dataclass(kw_only=True, eq=False)
+class Attempt:
+    """Carries a claim out.
+
+    `look` makes it check for a cancellation; after `park`, cancelling its task gives the run back.
+    """
+
+    store: Store
+    hub: Hub
+    audit: AuditLog
+    agent: Agent | None
+    claim: Claim
+    reason: str | None
+    secrets: Sequence[str]
+    clock: Callable[[], datetime]
+    _looking: asyncio.Event = field(default_factory=asyncio.Event)
+    _consumer: asyncio.Task[None] | None = None
+    _stop_wanted: bool = False
+    _parking: bool = False
+
+    def __post_init__(self) -> None:
+        self._translation = Translation(run=self.claim.run, attempt=self.claim.attempt)
+        self._stop_wanted = self.claim.cancel
+
+    def look(self) -> None:
+        """Check soon whether the run was cancelled."""
+        self._looking.set()
+
+    def park(self) -> None:
+        """Give the run back to the queue when this attempt's task is cancelled."""
+        self._parking = True
+
+    async def carry_out(self) -> None:
+        """Do all of it. Fenced: end without a word, somebody else goes on."""
+        self._journal = Journal(self.store, self.hub, self.claim)
+        watcher = asyncio.create_task(self._watch(), name=f"edchat-watch-{self.claim.run}")
+        try:
+            end = await self._answer()
+            failpoints.reach("finish_before")
+            await self._finish(end)
+        except (Fenced, RunStopped):
+            _log.info("run %s has another owner now", self.claim.run)
+        except StoreError:
+            await self._requeue()
+        except asyncio.CancelledError:
+            if not self._parking:
+                raise
+            await self._requeue()
+        finally:
+            watcher.cancel()
+            self._journal.abandon()
+
+    # ------------------------------------------------------------------------------------------ the answer
+
+    async def _answer(self) -> _End:
+        self._translation.recall(await self.store.run_frames(self.claim.run))
+        if self.agent is None:
+            return self._failed(
+                ErrorData(error=UNAVAILABLE, message=UNAVAILABLE, code="unavailable", retryable=True,
+                          hint=self.reason)
+            )
+        if self.claim.tries > MAX_TRIES:
+            text = f"The server stopped {MAX_TRIES} times while it answered this message."
+            return self._failed(ErrorData(error=text, message=text, code="internal", retryable=True))
+        scope = self._scope = LedgerScope(
+            self.store, self.claim, await self.store.effects_of(self.claim.run)
+        )
+        source = await self._prepare(self.agent)
+        if source is _AT_END:
+            return _End(state="completed")
+        if self._may_stop():
+            return self._cancelled()
+        self._consumer = asyncio.create_task(
+            self._consume(self.agent, source, scope), name=f"edchat-agent-{self.claim.run}"
+        )
+        try:
+            await self._consumer
+        except asyncio.CancelledError:
+            if self._parking or not self._stop_wanted:
+                raise
+            return self._cancelled()
+        except (Fenced, RunStopped, StoreError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever an agent raises ends as an event in the log
+            _log.error(
+                "run %s failed: %s", self.claim.run, scrub(repr(exc), self.secrets), exc_info=_safe(exc)
+            )
+            return self._failed(describe(exc, self.secrets))
+        return _End(state="completed")
+
+    async def _prepare(self, agent: Agent) -> Any:
+        """Say that the run begins, or goes on; return the graph's input."""
+        state = await agent.aget_state(self._config())
+        present = messages_of(state)
+        owner = (state.metadata or {}).get(RUN_KEY)
+        mine = owner == self.claim.run
+        now = self.clock()
+        if self.claim.attempt == 1:
+            self._journal.add([self._translation.status("processing", now, message=PROCESSING)])
+        else:
+            committed = run_messages(present, self.claim.input_id) if mine else []
+            void, missing = self._translation.reconcile(committed, now)
+            status = self._translation.status("retrying", now, message=RETRYING, supersedes=void)
+            self._journal.add([status, *missing])
+        if mine:
+            return None if state.next else _AT_END
+        before = await self.store.run_frames(str(owner)) if owner else []
+        return opening(
+            present, content=self.claim.content, input_id=self.claim.input_id,
+            history=self.claim.history, before=before,
+        )
+
+    async def _consume(self, agent: Agent, source: Any, scope: LedgerScope) -> None:
+        stream = agent.astream(
+            source, config=self._config(), context=scope, durability="sync",
+            stream_mode=["messages", "updates", "custom"],
+        )
+        async for mode, payload in stream:
+            failpoints.reach(f"part_{mode}")
+            frames = self._translation.feed(mode, payload, self.clock())
+            self._journal.add(frames)
+            self._audit(frames)
+            self._stop_if_wanted()
+
+    def _config(self) -> RunnableConfig:
+        return {
+            "configurable": {
+                "thread_id": self.claim.session, RUN_KEY: self.claim.run, FENCE_KEY: self.claim.fence,
+            },
+        }
+
+    def _audit(self, frames: Sequence[Logged]) -> None:
+        for frame in frames:
+            if not isinstance(frame, ToolExecution) or frame.data.status not in ("completed", "error"):
+                continue
+            details = frame.data.details
+            if isinstance(details, ToolDetails):
+                self.audit.write(
+                    self.claim.session, frame.data.tool, "call", run=self.claim.run, step=frame.step,
+                    given=msgspec.json.encode(details.input, order="sorted").decode(), output=details.output,
+                    result="success" if details.error is None else "failure",
+                    error=scrub(details.error, self.secrets) if details.error else None,
+                    duration_ms=details.duration_ms,
+                )
+
+    # -------------------------------------------------------------------------------------------- stopping
+
+    async def _watch(self) -> None:
+        while not self._stop_wanted:
+            await self._looking.wait()
+            self._looking.clear()
+            try:
+                self._stop_wanted = await self.store.run_state(self.claim.run) == "cancelling"
+            except StoreError:
+                await asyncio.sleep(1)
+                self._looking.set()
+        self._stop_if_wanted()
+
+    def _may_stop(self) -> bool:
+        """Whether to stop here: not between what a tool did and the event that shows it."""
+        return self._stop_wanted and not self._scope.acted & self._translation.busy_steps
+
+    def _stop_if_wanted(self) -> None:
+        if self._consumer is not None and self._may_stop():
+            self._scope.shut()
+            self._consumer.cancel()
+
+    # ------------------------------------------------------------------------------------------- the end
+
+    async def _finish(self, end: _End) -> None:
+        left = await self._journal.close()
+        status = self._translation.status(end.state, self.clock())
+        await self.store.finish(self.claim, end.state, [*left, *end.frames, status], end.error)
+        self.hub.ring(self.claim.session)
+        _log.info("run %s %s", self.claim.run, end.state)
+
+    def _cancelled(self) -> _End:
+        return _End(state="cancelled", frames=self._translation.stop(self.clock()))
+
+    def _failed(self, error: ErrorData) -> _End:
+        now = self.clock()
+        frame = ErrorFrame(
+            run=self.claim.run, attempt=self.claim.attempt, data=error,
+            timestamp=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        )
+        ended = self._translation.stop(now, "The run failed.")
+        return _End(state="failed", frames=[*ended, frame], error=error.error)
+
+    async def _requeue(self) -> None:
+        while True:
+            try:
+                await self.store.park(self.claim)
+            except Fenced:
+                return
+            except StoreError:
+                if self._parking:
+                    return  # the next start finds the run where it is
+                await asyncio.sleep(1)
+            else:
+                return
+
+
+_AT_END = object()
+
+
+def _safe(exc: Exception) -> bool:
+    """Whether a traceback may be logged: a model client's can carry the request's headers."""
+    return type(exc).__module__.partition(".")[0] in ("builtins", "edchat_server", "langgraph")

@@ -1,0 +1,77 @@
+"""Who gets in: a bearer token where one is set, and never a foreign web page."""
+
+import hmac
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from .errors import error_response
+from .settings import Settings, is_loopback
+
+OPEN_PATHS = frozenset({"/", "/health"})
+
+
+class Gate:
+    """Lets a request or an upgrade through, or answers 401 or 403.
+
+    A browser sends `Origin` with every upgrade and cross-site request: one that is neither this machine's
+    nor allowed by the settings is refused, and so is, on a loopback server, a `Host` that is not this
+    machine, which is how a rebound DNS name shows itself.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve or refuse one connection."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocket(scope, receive, send).send_denial_response(refusal)
+        else:
+            await refusal(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = _headers(scope["headers"])
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin is not None and not self._origin_allowed(origin):
+            return error_response(403, "unauthorized", "requests from this web page are not allowed")
+        if self._settings.loopback and not is_loopback(_hostname(host)):
+            return error_response(403, "unauthorized", "this server answers to its loopback name only")
+        if self._settings.token is None or scope["path"] in OPEN_PATHS:
+            return None
+        if _bearer_matches(headers.get("authorization", ""), self._settings.token):
+            return None
+        return error_response(
+            401, "unauthorized", "a valid token is needed", hint="Send it as Authorization: Bearer.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def _origin_allowed(self, origin: str) -> bool:
+        if origin.lower() in self._settings.allowed_origins:
+            return True
+        return is_loopback(urlsplit(origin).hostname or "")
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _bearer_matches(header: str, token: str) -> bool:
+    scheme, _, given = header.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())

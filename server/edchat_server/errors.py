@@ -1,0 +1,40 @@
+"""The one JSON shape of an error, on both carriers."""
+
+import msgspec
+from starlette.responses import Response
+
+from edchat_protocol.codec import encode
+from edchat_protocol.errors import ErrorCode
+from edchat_protocol.frames import ErrorData, ErrorFrame
+
+
+class HttpError(Exception):
+    """A request that ends in an error response."""
+
+    def __init__(self, status: int, code: ErrorCode, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code: ErrorCode = code
+        self.hint = hint
+
+
+def error_frame(code: ErrorCode, message: str, *, ref: str | None = None) -> ErrorFrame:
+    """Return an error frame without `seq`: something that the peer sent could not be taken."""
+    return ErrorFrame(ref=ref, data=ErrorData(error=message, message=message, code=code))
+
+
+def error_response(
+    status: int,
+    code: ErrorCode,
+    message: str,
+    *,
+    hint: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Return the error as JSON: an error frame, and `detail` where FastAPI's own errors have it."""
+    again = status in (429, 502, 503)
+    data = ErrorData(error=message, message=message, code=code, retryable=again, hint=hint)
+    body = {"detail": message, **msgspec.json.decode(encode(ErrorFrame(data=data)))}
+    return Response(
+        msgspec.json.encode(body), status_code=status, media_type="application/json", headers=headers
+    )

@@ -1,0 +1,104 @@
+"""What the server is told at start, from the command line and the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+DEFAULT_PORT = 8001
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. The text names the variable and what it takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the server runs. `model` None is the offline planner; `idle_exit` is in seconds."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    token: str | None = None
+    model: str | None = None
+    allowed_origins: frozenset[str] = frozenset()
+    idle_exit: float | None = None
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def database(self) -> Path:
+        """The one file that holds conversations, runs and the backlog."""
+        return self.data_dir / "edchat.db"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, **given: Any) -> "Settings":
+        """Return the settings of `env`; arguments that are not None win.
+
+        Raises:
+            SettingsError: a value cannot be used, or the address needs a token and has none.
+        """
+        env = os.environ if env is None else env
+        found = cls(
+            data_dir=_folder(env.get("EDCHAT_DATA_DIR")),
+            host=env.get("EDCHAT_HOST") or "127.0.0.1",
+            port=_port(env.get("EDCHAT_PORT")),
+            token=_token(env.get("EDCHAT_TOKEN")),
+            model=env.get("EDCHAT_MODEL") or None,
+            allowed_origins=_origins(env.get("EDCHAT_ALLOWED_ORIGINS")),
+        )
+        settings = replace(found, **{k: v for k, v in given.items() if v is not None})
+        if settings.token is None and not settings.loopback:
+            raise SettingsError(
+                f"refusing to listen on {settings.host} without a token: set EDCHAT_TOKEN, or use 127.0.0.1"
+            )
+        return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` names this machine only."""
+    name = host.strip("[]").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _folder(value: str | None) -> Path:
+    return Path(value).expanduser() if value else Path(platformdirs.user_data_dir("edchat", appauthor=False))
+
+
+def _port(value: str | None) -> int:
+    if not value:
+        return DEFAULT_PORT
+    if value.isdecimal() and int(value) <= 65535:
+        return int(value)
+    raise SettingsError(f"EDCHAT_PORT={value!r}: takes a port number from 0 (any free one) to 65535")
+
+
+def _token(value: str | None) -> str | None:
+    if not value:
+        return None
+    if value.isascii() and value.isprintable() and " " not in value:
+        return value
+    raise SettingsError("EDCHAT_TOKEN: takes printable ASCII characters without spaces")
+
+
+def _origins(value: str | None) -> frozenset[str]:
+    origins = frozenset(part.strip().rstrip("/").lower() for part in (value or "").split(",") if part.strip())
+    for origin in origins:
+        if "://" not in origin:
+            raise SettingsError(
+                f"EDCHAT_ALLOWED_ORIGINS: {origin!r} is no origin; takes a comma-separated list"
+                " like https://chat.example.com"
+            )
+    return origins

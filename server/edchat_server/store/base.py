@@ -1,0 +1,212 @@
+"""What the server needs of its database: the contract, and the values that cross it.
+
+Three transactions carry the promises. *Accept*: the deduplication row, the run and the user's event.
+*Append*: events with their gapless `seq`, under the run's fence. *Effect*: a tool's result together with
+what the tool did. Everything between them may be repeated.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from sqlite3 import Connection
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from edchat_protocol.errors import ErrorCode
+from edchat_protocol.frames import HistoryItem, Logged, RunBrief, RunState
+
+T = TypeVar("T")
+Result = dict[str, Any]
+
+
+class StoreError(Exception):
+    """The database refused a write; nothing of it was stored."""
+
+
+class StoreLocked(StoreError):  # noqa: N818 - reads as what happened
+    """Another server owns the database file."""
+
+
+class Fenced(Exception):  # noqa: N818 - it is not an error of anybody: the run has a newer owner
+    """This attempt of the run is over; whoever holds it must stop without a word."""
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Say:
+    """A user's message. `history` seeds a session that is still empty (version 1 clients)."""
+
+    content: str
+    history: tuple[HistoryItem, ...] = ()
+    author: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """A wish to stop a run; None: all that run or wait in the session."""
+
+    run: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """A command that no resending makes acceptable. It uses up its csn, so that it blocks nothing."""
+
+    code: ErrorCode
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command of a client. `csn` None: the peer counts nothing (version 1), only `id` deduplicates."""
+
+    session: str
+    client: str
+    csn: int | None
+    id: str
+    fingerprint: bytes
+    work: Say | Stop | Reject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The command is in the database. `csn` is the highest contiguous one of its client."""
+
+    run: str | None
+    csn: int
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The command was not taken. `final`: its csn is used up. `expect`: the csn that is due."""
+
+    code: ErrorCode
+    message: str
+    csn: int
+    final: bool
+    expect: int | None = None
+
+
+# -------------------------------------------------------------------------------------------- reading back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greeting:
+    """What `greet` found. `stale`: a newer connection of this client was seen already."""
+
+    epoch: str
+    head: int
+    accepted_csn: int
+    stale: bool
+    replay: bool
+    runs: tuple[RunBrief, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event of the log; `body` is its frame as JSON."""
+
+    seq: int
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snap:
+    """A session at `head`, in one consistent read."""
+
+    epoch: str
+    head: int
+    frames: list[msgspec.Raw]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to carry out one attempt of a run.
+
+    `attempt` counts all claims; `tries` those that ended without a word (a crash), which is what makes a
+    run poisonous. `cancel`: its cancellation was accepted before this claim.
+    """
+
+    run: str
+    session: str
+    input_id: str
+    content: str
+    history: tuple[HistoryItem, ...]
+    attempt: int
+    tries: int
+    fence: int
+    cancel: bool
+
+
+class Store(Protocol):
+    """The database, seen from the server. Every method is one transaction; all raise `StoreError`."""
+
+    @property
+    def id(self) -> str:
+        """The name of the database, for life."""
+
+    @property
+    def healthy(self) -> bool:
+        """False after a failed write, until one succeeds."""
+
+    async def submit(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction of its own; an exception rolls it back and is raised here."""
+
+    async def greet(
+        self, session: str, client: str, conn: int, *, cursor: int, epoch: str | None
+    ) -> Greeting:
+        """Register connection `conn` of a client and find out how it can resume."""
+
+    async def accept(self, command: Command) -> Accepted | Refused:
+        """Take a command exactly once, however often it is offered."""
+
+    async def head(self, session: str) -> tuple[str, int]:
+        """Return the session's epoch and last seq, and begin the session if it is new."""
+
+    async def read_range(self, session: str, after: int, limit: int = 200) -> list[Row]:
+        """Return at most `limit` events behind seq `after`, in order."""
+
+    async def snapshot(self, session: str) -> Snap:
+        """Return the session without the events that later ones made void."""
+
+    async def run_frames(self, run: str) -> list[Logged]:
+        """Return the events of one run, in order."""
+
+    async def run_state(self, run: str) -> RunState | None:
+        """Return a run's state; None: no such run."""
+
+    async def unfinished(self) -> int:
+        """Return how many runs are queued or running."""
+
+    async def recover(self) -> int:
+        """Put the runs of a dead server back into the queue. Only before the first claim."""
+
+    async def claim(self) -> Claim | None:
+        """Take the oldest queued run of a session in which none is running."""
+
+    async def append(self, claim: Claim, frames: Sequence[Logged]) -> int:
+        """Append to the run's session; return the log's last seq. Raises `Fenced`."""
+
+    async def finish(self, claim: Claim, state: RunState, frames: Sequence[Logged], error: str | None) -> int:
+        """Append the last frames and close the run, in one transaction. Raises `Fenced`."""
+
+    async def park(self, claim: Claim) -> None:
+        """Give a run back to the queue unharmed. Raises `Fenced`."""
+
+    async def effect(self, claim: Claim, call: str, work: Callable[[Connection], Result]) -> Result:
+        """Carry out tool call `call` exactly once: its result and what it did commit together.
+
+        A second call returns the first one's result and does nothing. Raises `Fenced`.
+        """
+
+    async def effects_of(self, run: str) -> frozenset[str]:
+        """Return the tool calls of a run whose effect is in the database."""
+
+    async def v1_cursor(self, session: str) -> int | None:
+        """Return the last seq that a version 1 connection wrote; None: there was none yet."""
+
+    async def set_v1_cursor(self, session: str, seq: int) -> None:
+        """Remember what a version 1 connection has written. It never goes back."""

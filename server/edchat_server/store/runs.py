@@ -1,0 +1,73 @@
+"""Runs inside a transaction: who may carry one out, and what a tool call did."""
+
+from collections.abc import Callable
+from sqlite3 import Connection
+
+import msgspec
+
+from edchat_protocol.frames import HistoryItem, RunState
+
+from .base import Claim, Fenced, Result
+
+UNFINISHED = "('queued', 'running', 'cancelling')"
+_history = msgspec.json.Decoder(tuple[HistoryItem, ...])
+
+
+def recover(conn: Connection) -> int:
+    """Queue again what a dead server left running. Its fence moves when it is claimed."""
+    return conn.execute(
+        "UPDATE runs SET state = 'queued' WHERE state IN ('running', 'cancelling')"
+    ).rowcount
+
+
+def claim(conn: Connection) -> Claim | None:
+    """Take the oldest queued run of a session that has none running."""
+    row = conn.execute(
+        """UPDATE runs SET state = CASE cancel WHEN 1 THEN 'cancelling' ELSE 'running' END,
+             attempt = attempt + 1, tries = tries + 1, fence = fence + 1
+           WHERE n = (SELECT r.n FROM runs r WHERE r.state = 'queued' AND NOT EXISTS(
+               SELECT 1 FROM runs o WHERE o.session = r.session AND o.state IN ('running', 'cancelling'))
+             ORDER BY r.n LIMIT 1)
+           RETURNING id, session, input_id, content, history, attempt, tries, fence, cancel"""
+    ).fetchone()
+    if row is None:
+        return None
+    run, session, input_id, content, history, attempt, tries, fence, cancel = row
+    return Claim(
+        run=run, session=session, input_id=input_id, content=content,
+        history=_history.decode(history) if history else (),
+        attempt=attempt, tries=tries, fence=fence, cancel=bool(cancel),
+    )
+
+
+def check_fence(conn: Connection, run: str, fence: int) -> None:
+    """Raise `Fenced` unless this attempt still owns the run."""
+    row = conn.execute(
+        "SELECT 1 FROM runs WHERE id = ? AND fence = ? AND state IN ('running', 'cancelling')", (run, fence)
+    ).fetchone()
+    if row is None:
+        raise Fenced(run)
+
+
+def close(conn: Connection, run: str, state: RunState, error: str | None, now: str) -> None:
+    """Write a run's last state."""
+    conn.execute("UPDATE runs SET state = ?, error = ?, finished = ? WHERE id = ?", (state, error, now, run))
+
+
+def park(conn: Connection, run: str) -> None:
+    """Back into the queue. It does not count as a try: nothing went wrong."""
+    conn.execute("UPDATE runs SET state = 'queued', tries = tries - 1 WHERE id = ?", (run,))
+
+
+def effect(conn: Connection, run: str, call: str, work: Callable[[Connection], Result]) -> Result:
+    """Return the recorded result of a tool call, or carry it out and record it."""
+    key = f"{run}:{call}"
+    row = conn.execute("SELECT result FROM tool_calls WHERE key = ?", (key,)).fetchone()
+    if row is not None:
+        return msgspec.json.decode(row[0], type=Result)
+    result = work(conn)
+    conn.execute(
+        "INSERT INTO tool_calls(key, run, call, result) VALUES(?, ?, ?, ?)",
+        (key, run, call, msgspec.json.encode(result)),
+    )
+    return result

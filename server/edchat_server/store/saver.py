@@ -1,0 +1,106 @@
+"""LangGraph's checkpoints in the server's own database, on its one connection, under the run's fence."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from .base import Fenced, Store
+from .runs import check_fence
+
+T = TypeVar("T")
+
+RUN_KEY = "edchat_run"
+"""In a config's `configurable`, and from there in each checkpoint's metadata: the run that wrote it."""
+
+FENCE_KEY = "edchat_fence"
+"""In a config's `configurable`: the fence of the attempt."""
+
+
+def prepare(conn: sqlite3.Connection) -> None:
+    """Make LangGraph's tables."""
+    SqliteSaver(conn).setup()
+
+
+class FencedSaver(BaseCheckpointSaver[str]):
+    """A checkpointer whose writes stop when the run has a newer owner; LangGraph alone would let both write.
+
+    Async only. A write raises `Fenced` unless the config carries the run and its current fence.
+    """
+
+    def __init__(self, store: Store) -> None:
+        # An explicit list: nothing but LangChain's own messages is ever rebuilt from the database.
+        super().__init__(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        self._store = store
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the newest checkpoint of a thread, or the one that `config` names."""
+        return await self._store.submit(lambda conn: self._rows(conn).get_tuple(config))
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - the base class's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Yield checkpoints, newest first."""
+        found = await self._store.submit(
+            lambda conn: list(self._rows(conn).list(config, filter=filter, before=before, limit=limit))
+        )
+        for item in found:
+            yield item
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint. Raises `Fenced`."""
+        return await self._fenced(
+            config, lambda rows: rows.put(config, checkpoint, metadata, new_versions)
+        )
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Save what a task wrote before its superstep is complete. Raises `Fenced`."""
+        await self._fenced(config, lambda rows: rows.put_writes(config, writes, task_id, task_path))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete a thread."""
+        await self._store.submit(lambda conn: self._rows(conn).delete_thread(thread_id))
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        """Return the next version of a channel."""
+        return SqliteSaver.get_next_version(self, current, channel)  # type: ignore[arg-type]
+
+    async def _fenced(self, config: RunnableConfig, write: Callable[[SqliteSaver], T]) -> T:
+        run = config["configurable"].get(RUN_KEY)
+        fence = config["configurable"].get(FENCE_KEY)
+        if run is None or fence is None:
+            raise Fenced("a checkpoint without a run")
+
+        def work(conn: sqlite3.Connection) -> T:
+            check_fence(conn, run, fence)
+            return write(self._rows(conn))
+
+        return await self._store.submit(work)
+
+    def _rows(self, conn: sqlite3.Connection) -> SqliteSaver:
+        rows = SqliteSaver(conn, serde=self.serde)
+        rows.is_setup = True
+        return rows

@@ -1,0 +1,247 @@
+"""The store in one SQLite file, for one server process."""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from edchat_protocol.frames import Logged, RunState
+
+from . import inbox, log, runs
+from .base import Accepted, Claim, Command, Greeting, Refused, Result, Row, Snap, StoreError, StoreLocked
+from .owner import Owner
+from .schema import SCHEMA
+
+T = TypeVar("T")
+
+REPLAY_LIMIT = 5000
+"""A client that is further behind gets a snapshot."""
+
+
+class SqliteStore:
+    """A `Store`. Opened by `open`; a second one on the same file raises `StoreLocked`."""
+
+    def __init__(self, owner: Owner, lock: FileLock, store_id: str, clock: Callable[[], str]) -> None:
+        self._owner = owner
+        self._lock = lock
+        self._clock = clock
+        self.id = store_id
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        prepare: Sequence[Callable[[sqlite3.Connection], None]] = (),
+        clock: Callable[[], str] | None = None,
+    ) -> "SqliteStore":
+        """Open or make the database. `prepare` adds tables of others; `clock` gives ISO times in UTC.
+
+        Raises:
+            StoreLocked: another process owns the file.
+            StoreError: the file cannot be opened.
+        """
+        lock = _take(path)
+        clock = clock or utc_now
+        owner = Owner(path, [_prepare, *prepare])
+        try:
+            await owner.open()
+            store_id = await owner.submit(_identify)
+        except StoreError:
+            lock.release()
+            raise
+        return cls(owner, lock, store_id, clock)
+
+    async def close(self) -> None:
+        """Finish what was submitted, close the file, let others in."""
+        await self._owner.close()
+        self._lock.release()
+
+    @property
+    def healthy(self) -> bool:
+        """False after a failed write, until one succeeds."""
+        return self._owner.healthy
+
+    async def submit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction of its own; an exception rolls it back and is raised here."""
+        return await self._owner.submit(work)
+
+    # ------------------------------------------------------------------------------- clients and the log
+
+    async def greet(
+        self, session: str, client: str, conn: int, *, cursor: int, epoch: str | None
+    ) -> Greeting:
+        """Register connection `conn` of a client and find out how it can resume."""
+
+        def work(db: sqlite3.Connection) -> Greeting:
+            found, head = log.ensure_session(db, session, epoch=new_id("e"), now=self._clock())
+            if cursor > head and epoch == found:
+                # The client saw events that this log does not have: it is not the same log any more.
+                found = new_id("e")
+                db.execute("UPDATE sessions SET epoch = ? WHERE id = ?", (found, session))
+            last_csn, newest = inbox.register(db, session, client, conn)
+            replay = head == cursor == 0 or (epoch == found and cursor <= head <= cursor + REPLAY_LIMIT)
+            return Greeting(
+                epoch=found, head=head, accepted_csn=last_csn, stale=conn < newest, replay=replay,
+                runs=log.briefs(db, session),
+            )
+
+        return await self.submit(work)
+
+    async def accept(self, command: Command) -> Accepted | Refused:
+        """Take a command exactly once, however often it is offered."""
+        moment = inbox.Moment(now=self._clock(), run=new_id("r"))
+
+        def work(conn: sqlite3.Connection) -> Accepted | Refused:
+            log.ensure_session(conn, command.session, epoch=new_id("e"), now=moment.now)
+            return inbox.accept(conn, command, moment)
+
+        return await self.submit(work)
+
+    async def head(self, session: str) -> tuple[str, int]:
+        """Return the session's epoch and last seq, and begin the session if it is new."""
+        return await self.submit(
+            lambda conn: log.ensure_session(conn, session, epoch=new_id("e"), now=self._clock())
+        )
+
+    async def read_range(self, session: str, after: int, limit: int = 200) -> list[Row]:
+        """Return at most `limit` events behind seq `after`, in order."""
+        return await self.submit(lambda conn: log.read_range(conn, session, after, limit))
+
+    async def snapshot(self, session: str) -> Snap:
+        """Return the session without the events that later ones made void."""
+        return await self.submit(lambda conn: log.snapshot(conn, session))
+
+    async def run_frames(self, run: str) -> list[Logged]:
+        """Return the events of one run, in order."""
+        return await self.submit(lambda conn: log.run_frames(conn, run))
+
+    async def v1_cursor(self, session: str) -> int | None:
+        """Return the last seq that a version 1 connection wrote; None: there was none yet."""
+
+        def work(conn: sqlite3.Connection) -> int | None:
+            row = conn.execute("SELECT v1_seq FROM sessions WHERE id = ?", (session,)).fetchone()
+            return row[0] if row else None
+
+        return await self.submit(work)
+
+    async def set_v1_cursor(self, session: str, seq: int) -> None:
+        """Remember what a version 1 connection has written. It never goes back."""
+
+        def work(conn: sqlite3.Connection) -> None:
+            conn.execute(
+                "UPDATE sessions SET v1_seq = max(coalesce(v1_seq, 0), ?) WHERE id = ?", (seq, session)
+            )
+
+        await self.submit(work)
+
+    # ------------------------------------------------------------------------------------------------ runs
+
+    async def run_state(self, run: str) -> RunState | None:
+        """Return a run's state; None: no such run."""
+
+        def work(conn: sqlite3.Connection) -> RunState | None:
+            row = conn.execute("SELECT state FROM runs WHERE id = ?", (run,)).fetchone()
+            return row[0] if row else None
+
+        return await self.submit(work)
+
+    async def unfinished(self) -> int:
+        """Return how many runs are queued or running."""
+        query = f"SELECT count(*) FROM runs WHERE state IN {runs.UNFINISHED}"  # noqa: S608 - a constant
+        return await self.submit(lambda conn: int(conn.execute(query).fetchone()[0]))
+
+    async def recover(self) -> int:
+        """Put the runs of a dead server back into the queue. Only before the first claim."""
+        return await self.submit(runs.recover)
+
+    async def claim(self) -> Claim | None:
+        """Take the oldest queued run of a session in which none is running."""
+        return await self.submit(runs.claim)
+
+    async def append(self, claim: Claim, frames: Sequence[Logged]) -> int:
+        """Append to the run's session; return the log's last seq. Raises `Fenced`."""
+
+        def work(conn: sqlite3.Connection) -> int:
+            runs.check_fence(conn, claim.run, claim.fence)
+            return log.append(conn, claim.session, frames)
+
+        return await self.submit(work)
+
+    async def finish(
+        self, claim: Claim, state: RunState, frames: Sequence[Logged], error: str | None = None
+    ) -> int:
+        """Append the last frames and close the run, in one transaction. Raises `Fenced`."""
+        now = self._clock()
+
+        def work(conn: sqlite3.Connection) -> int:
+            runs.check_fence(conn, claim.run, claim.fence)
+            runs.close(conn, claim.run, state, error, now)
+            return log.append(conn, claim.session, frames)
+
+        return await self.submit(work)
+
+    async def park(self, claim: Claim) -> None:
+        """Give a run back to the queue unharmed. Raises `Fenced`."""
+
+        def work(conn: sqlite3.Connection) -> None:
+            runs.check_fence(conn, claim.run, claim.fence)
+            runs.park(conn, claim.run)
+
+        await self.submit(work)
+
+    async def effect(self, claim: Claim, call: str, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Carry out tool call `call` exactly once: its result and what it did commit together."""
+
+        def once(conn: sqlite3.Connection) -> Result:
+            runs.check_fence(conn, claim.run, claim.fence)
+            return runs.effect(conn, claim.run, call, work)
+
+        return await self.submit(once)
+
+    async def effects_of(self, run: str) -> frozenset[str]:
+        """Return the tool calls of a run whose effect is in the database."""
+        return await self.submit(
+            lambda conn: frozenset(
+                call for (call,) in conn.execute("SELECT call FROM tool_calls WHERE run = ?", (run,))
+            )
+        )
+
+
+def utc_now() -> str:
+    """Return the time as ISO 8601 in UTC, in milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_id(prefix: str) -> str:
+    """Return an id that nobody can guess."""
+    return f"{prefix}_{secrets.token_hex(8)}"
+
+
+def _take(path: Path) -> FileLock:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StoreLocked(
+            f"another edchat server already uses {path}; stop it, or give this one its own --data-dir"
+        ) from None
+    # Made before SQLite opens it, so that it is never readable by others, not even for a moment.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return lock
+
+
+def _prepare(conn: sqlite3.Connection) -> None:
+    for statement in SCHEMA:
+        conn.execute(statement)
+
+
+def _identify(conn: sqlite3.Connection) -> str:
+    conn.execute("INSERT INTO meta(key, value) VALUES('store', ?) ON CONFLICT DO NOTHING", (new_id("st"),))
+    return str(conn.execute("SELECT value FROM meta WHERE key = 'store'").fetchone()[0])
