@@ -17,14 +17,15 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from edchat_server.__main__ import add_options, serve
-from edchat_server.agent.graph import build_agent
-from edchat_server.app import BuiltAgent
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from edchat_server.__main__ import add_options, serve
+from edchat_server.agent.graph import build_agent
+from edchat_server.app import BuiltAgent
 
 
 class ScriptedModel(BaseChatModel):
@@ -62,7 +63,10 @@ class ScriptedModel(BaseChatModel):
         if verb == "make" and isinstance(messages[-1], HumanMessage):
             titles = [title.strip() for title in rest.split("|")]
             calls = [
-                {"name": "create_story", "args": json.dumps({"title": title}), "id": f"call_{flavour}_{n}", "index": n}
+                {
+                    "name": "create_story", "args": json.dumps({"title": title}),
+                    "id": f"call_{flavour}_{n}", "index": n,
+                }
                 for n, title in enumerate(titles)
             ]
             return [

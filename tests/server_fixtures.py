@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = Path(__file__).resolve().parent / "scripted_server.py"
@@ -102,8 +103,8 @@ class Client:
         if token:
             headers.setdefault("Authorization", f"Bearer {token}")
         self.ws = connect(
-            self.server.ws, subprotocols=["edchat.v2"], additional_headers=headers, proxy=None,  # type: ignore[list-item]
-            compression=None,
+            self.server.ws, subprotocols=[Subprotocol("edchat.v2")], additional_headers=headers,
+            proxy=None, compression=None,
         )
         self.send({"type": "hello", "data": {
             "proto": 2, "session": self.session, "client": self.client, "conn": self.conn,

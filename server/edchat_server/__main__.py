@@ -70,7 +70,8 @@ def serve(given: argparse.Namespace, *, build: "Build | None" = None) -> int:
 def settings_of(given: argparse.Namespace) -> Settings:
     """Return the settings of the environment and the options. Raises `SettingsError`."""
     settings = Settings.from_env(
-        host=given.host, port=given.port, data_dir=given.data_dir, model=given.model, idle_exit=given.idle_exit
+        host=given.host, port=given.port, data_dir=given.data_dir, model=given.model,
+        idle_exit=given.idle_exit,
     )
     if given.ready_fd is not None and settings.token is None:
         # Whoever reads the line gets in; nobody else on this machine does.

@@ -50,7 +50,8 @@ def build_agent(model: str | None, checkpointer: BaseCheckpointSaver[str]) -> Bu
     from .agent.graph import build_agent as build
     from .agent.models import ModelError, describe_model, load_model
 
-    name, offline = describe_model(model)
+    brief = describe_model(model)
+    name, offline = brief.name, brief.offline
     try:
         chat_model = load_model(model)
     except ModelError as exc:

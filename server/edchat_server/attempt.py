@@ -80,7 +80,7 @@ class Attempt:
         self._journal = Journal(self.store, self.hub, self.claim)
         watcher = asyncio.create_task(self._watch(), name=f"edchat-watch-{self.claim.run}")
         try:
-            end = await self._answer()
+            end = await self._answer_or_fail()
             failpoints.reach("finish_before")
             await self._finish(end)
         except (Fenced, RunStopped):
@@ -96,6 +96,17 @@ class Attempt:
             self._journal.abandon()
 
     # ------------------------------------------------------------------------------------------ the answer
+
+    async def _answer_or_fail(self) -> _End:
+        try:
+            return await self._answer()
+        except (Fenced, RunStopped, StoreError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever an agent raises ends as an event in the log
+            _log.error(
+                "run %s failed: %s", self.claim.run, scrub(repr(exc), self.secrets), exc_info=_safe(exc)
+            )
+            return self._failed(describe(exc, self.secrets))
 
     async def _answer(self) -> _End:
         self._translation.recall(await self.store.run_frames(self.claim.run))
@@ -124,13 +135,6 @@ class Attempt:
             if self._parking or not self._stop_wanted:
                 raise
             return self._cancelled()
-        except (Fenced, RunStopped, StoreError):
-            raise
-        except Exception as exc:  # noqa: BLE001 - whatever an agent raises ends as an event in the log
-            _log.error(
-                "run %s failed: %s", self.claim.run, scrub(repr(exc), self.secrets), exc_info=_safe(exc)
-            )
-            return self._failed(describe(exc, self.secrets))
         return _End(state="completed")
 
     async def _prepare(self, agent: Agent) -> Any:
@@ -147,6 +151,7 @@ class Attempt:
             void, missing = self._translation.reconcile(committed, now)
             status = self._translation.status("retrying", now, message=RETRYING, supersedes=void)
             self._journal.add([status, *missing])
+            self._audit(missing)
         if mine:
             return None if state.next else _AT_END
         before = await self.store.run_frames(str(owner)) if owner else []

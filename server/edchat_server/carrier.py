@@ -140,13 +140,13 @@ async def _stream(
                 yield _sse(out.body, greeting.epoch, out.seq)
         end = loop.time() + ROTATE_SECONDS
         beat = loop.time() + HEARTBEAT_SECONDS
-        async with aclosing(delivery.follow(core.store, core.hub, listener, session, cursor)) as batches:
+        async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
             async for rows in batches:
                 for out in delivery.events(rows):
                     yield _sse(out.body, greeting.epoch, out.seq)
                 if replaced.is_set():
                     return
-                if loop.time() >= end:
+                if core.hub.draining.is_set() or loop.time() >= end:
                     break
                 if rows:
                     beat = loop.time() + HEARTBEAT_SECONDS

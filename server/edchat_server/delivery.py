@@ -9,7 +9,7 @@ import msgspec
 from edchat_protocol.codec import encode
 from edchat_protocol.frames import Events, EventsData, Snapshot, SnapshotData
 
-from .hub import Hub, Listener
+from .hub import Listener
 from .store import Store
 from .store.base import Row, Snap
 
@@ -28,22 +28,16 @@ class Outgoing:
 
 
 async def follow(
-    store: Store, hub: Hub, listener: Listener, session: str, cursor: int
+    store: Store, listener: Listener, session: str, cursor: int
 ) -> AsyncGenerator[list[Row], None]:
-    """Yield the events behind `cursor` as they come; an empty list about once a second meanwhile.
-
-    Ends when the server drains and the log is read to its end.
-    """
+    """Yield the events behind `cursor` as they come; an empty list at a ring and once a second meanwhile."""
     while True:
         rows = await store.read_range(session, cursor, BATCH)
         if rows:
             cursor = rows[-1].seq
-            yield rows
-        elif hub.draining.is_set():
-            return
         else:
             await listener.wait()
-            yield []
+        yield rows
 
 
 def events(rows: Sequence[Row]) -> Iterator[Outgoing]:

@@ -160,9 +160,10 @@ async def _ask(request: Request, body: ProcessBody) -> Answer:
     core = core_of(request)
     if core.agent_missing is not None or core.hub.draining.is_set():
         raise HttpError(503, "unavailable", UNAVAILABLE)
-    session = body.session_id or f"http-{uuid.uuid4().hex[:16]}"
     key = request.headers.get("idempotency-key")
     message_id = str(uuid.uuid5(uuid.NAMESPACE_OID, key) if key else uuid.uuid4())
+    # From the key where there is one, so that a repetition without a session finds the same answer.
+    session = body.session_id or f"http-{message_id}"
     frame = UserMessage(data=UserMessageData(content=body.message, message_history=body.message_history))
     command = command_of(frame, session=check_session(session), client="http", message_id=message_id)
     outcome = await core.intake.take(command)
@@ -180,7 +181,7 @@ async def _until_over(core: Core, session: str, run: str) -> RunState:
             state = await core.store.run_state(run)
             if state in FINAL_RUN_STATES:
                 return state
-            if core.hub.draining.is_set():
+            if core.hub.draining.is_set() and state == "queued":
                 raise HttpError(503, "unavailable", UNAVAILABLE)
             await listener.wait()
 

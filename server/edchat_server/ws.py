@@ -183,13 +183,14 @@ class _V2(_Peer):
                 cursor = snap.head
                 for out in delivery.snapshot(snap):
                     await self.write(out.body)
-            async with aclosing(delivery.follow(core.store, core.hub, listener, session, cursor)) as batches:
+            leaving = False
+            async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
                 async for rows in batches:
                     for out in delivery.events(rows):
                         await self.write(out.body)
-        await self.send(goaway())
-        # Stay until the reader or the server ends the connection: the run's last events may still come.
-        await asyncio.Event().wait()
+                    if core.hub.draining.is_set() and not leaving:
+                        leaving = True  # and stay: the last events of a run may still come
+                        await self.send(goaway())
 
     async def _read(self, hello: HelloData) -> None:
         while True:
@@ -234,7 +235,7 @@ class _V1(_Peer):
     async def _write(self, session: str, cursor: int, head: int) -> None:
         core, projection = self._core, Projection()
         with core.hub.listen(session) as listener:
-            async with aclosing(delivery.follow(core.store, core.hub, listener, session, cursor)) as batches:
+            async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
                 async for rows in batches:
                     final = False
                     for row in rows:
@@ -244,7 +245,6 @@ class _V1(_Peer):
                                 final = final or not isinstance(frame, StatusFrame)
                     if final:
                         await core.store.set_v1_cursor(session, rows[-1].seq)
-        await asyncio.Event().wait()
 
     async def _read(self, session: str) -> None:
         connection = uuid.uuid4()

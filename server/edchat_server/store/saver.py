@@ -15,6 +15,8 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from edchat_server import failpoints
+
 from .base import Fenced, Store
 from .runs import check_fence
 
@@ -98,7 +100,9 @@ class FencedSaver(BaseCheckpointSaver[str]):
             check_fence(conn, run, fence)
             return write(self._rows(conn))
 
-        return await self._store.submit(work)
+        result = await self._store.submit(work)
+        failpoints.reach("checkpoint_committed")
+        return result
 
     def _rows(self, conn: sqlite3.Connection) -> SqliteSaver:
         rows = SqliteSaver(conn, serde=self.serde)
