@@ -1,7 +1,7 @@
 """What a run gives to its tools: who asks, and a way to the backlog that acts exactly once."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from edchat_server.backlog import Backlog
 
@@ -16,6 +16,7 @@ class RunStopped(Exception):
     """
 
 
+@runtime_checkable
 class RunScope(Protocol):
     """The run that a tool call belongs to.
 

@@ -1,6 +1,6 @@
 """The product manager's domain: stories and epics, their rules and history. It knows no agent, no wire."""
 
-from .backlog import Backlog, Revision
+from .backlog import Backlog, Revision, differences
 from .errors import AmbiguousStory, BacklogError, InvalidField, StoryNotFound, VersionConflict
 from .model import DEFAULT_EPIC, DEFAULT_PRIORITY, StoryChange, StoryDraft, StoryQuery
 from .schema import SCHEMA
@@ -20,5 +20,6 @@ __all__ = [
     "StoryNotFound",
     "StoryQuery",
     "VersionConflict",
+    "differences",
     "suggest_epic",
 ]

@@ -40,7 +40,7 @@ def title_of(text: str) -> str:
     title = clean_line(text)
     if not TITLE_MIN <= len(title) <= TITLE_MAX:
         shown = repr(shorten(title)) if title else "it"
-        problem = f"{shown} has {len(title)} characters" if title else "it is empty"
+        problem = f"{shown} has a length of {len(title)}" if title else "it is empty"
         raise InvalidField("title", problem, f"{TITLE_MIN} to {TITLE_MAX} characters")
     return title
 

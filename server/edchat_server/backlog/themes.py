@@ -25,7 +25,7 @@ THEMES: tuple[Theme, ...] = (
     _theme(
         "Security", "registered user", "only I can reach my account and what is in it",
         r"authenticat|authenti[sz]ier|authori[sz]|log-?in|sign-?in|log-?out|sign-?out|passwor[dt]|2fa|mfa|two-factor|"
-        r"sso\b|oauth|oidc|saml|jwt|security|sicherheit|anmeld|benutzeranmeldung|permission|encrypt|verschlüssel|"
+        r"sso\b|oauth|oidc|saml|jwt|security|sicherheit|anmeld|abmeld|benutzeranmeldung|permission|encrypt|verschlüssel|"
         r"access control|rbac\b|roles?\b|vulnerab|csrf|xss\b|captcha|account lock|session (?:hijack|timeout)|passkey",
         "Given valid credentials, when they are used for {it}, then access is granted and the visit is recorded",
         "Given wrong or expired credentials, when they are used for {it}, then access is refused with a message "
@@ -122,7 +122,7 @@ THEMES: tuple[Theme, ...] = (
     ),
     _theme(
         "User Profile", "registered user", "my details are right and under my control",
-        r"profile|avatar|account settings|preferences|user settings|personal data|gdpr|dsgvo|delete account|profil\b|"
+        r"profile|avatar|account settings|preferences|user settings|personal data|gdpr|dsgvo|delet\w+ (?:\w+ )?account|profil\b|"
         r"privacy|consent|cookie",
         "Given my own account, when I change something through {it}, then the change is shown at once and after a reload",
         "Given an invalid entry, when it is saved through {it}, then the field says what is allowed and nothing is lost",

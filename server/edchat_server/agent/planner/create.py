@@ -1,0 +1,300 @@
+"""From a wish for stories to calls of create_story."""
+
+import re
+from typing import Any
+
+from edchat_server.backlog.themes import suggest_epic
+
+from .fields import GAP, Found, criteria_items, find_fields, has_block, known_epic, priority_value, take_epic
+from .plan import Asked, Call, Conversation, Plan
+from .text import Masked, has_quote, is_quote, only_quote, split_list, split_numbered, split_words
+from .words import NUMBER_WORDS, PRIORITY, PRIORITY_WORDS, TYPE_WORDS
+
+MAX_AT_ONCE = 10
+MAX_ASKED = 50
+TITLE_MAX = 200
+
+_I = re.IGNORECASE
+_LEAD = re.compile(
+    r"^(?:(?:for|about|that|which|titled|entitled|called|named|on|regarding|to|so that|where|namely|von|für|zu|über|"
+    r"with (?:the )?(?:title|name)|(?:the )?title(?: is)?|mit dem titel)\b\s*|[\s:：,;.–—-]+)+",
+    _I,
+)
+_ARTICLE = re.compile(r"^(?:an?|the|our|some|eine?n?|der|die|das)\s+(?=\S)", _I)
+_TRAIL = re.compile(
+    r"(?:[\s,;:.!?–—-]|\b(?:and|with|in|as|for|to|at|by|on|of|the|a|an|please|pls|und|mit|im|bitte|it|is|should be|"
+    r"thanks|thank you|danke|set|an|auf)$)+$",
+    _I,
+)
+_ONLY_GLUE = re.compile(
+    r"^[\s,;:.()–—-]*(?:(?:and|with|in|as|for|to|at|by|on|of|the|an?|please|und|mit|im|bitte|it|is|it's|make|set|"
+    r"should|be|also|give|has|having|all|put)[\s,;:.()–—-]*)*$",
+    _I,
+)
+_EXCEPT = re.compile(
+    rf"[,;.(]?\s*\b(?:make\s+)?(?:all|everything|each|both|alle|beide)\b(?P<mid>[^.\n;]{{0,30}}?)\b(?P<p>p[0-9]|{PRIORITY})\b"
+    rf"(?:[\s-](?:priority|prio))?\)?,?\s*(?:(?:except|but|apart from|other than|excluding|außer)\s+(?:for\s+|that\s+)?"
+    rf"(?P<exc>[^.\n;]{{1,400}}))?",
+    _I,
+)
+_EXCEPTION = re.compile(
+    rf"(?:the\s+|for\s+|der\s+|die\s+|das\s+)*(?P<name>[^,(:]{{2,80}}?)\s*(?:,\s*|\(|:\s*|\s)?(?:which\s+|that\s+)?(?:should\s+be\s+|"
+    rf"is\s+|as\s+|at\s+|to\s+|with\s+|=\s*|-\s*)?\(?(?P<p>p[0-9]|{PRIORITY})\b\)?",
+    _I,
+)
+
+
+def plan_create(masked: Masked, body: str, before: str, *, several: bool, conv: Conversation) -> Plan:
+    """Return the plan for a wish to create.
+
+    `body` is the text behind ``create a story``, `before` what stood between verb and noun (``a P1``).
+    """
+    shared = find_fields(masked, f"{before} \n", epics=conv.epics).args if before else {}
+    _epic_in_front(before, shared, conv)
+    count = _number_in(before)
+    several = several or (count or 1) > 1
+    overall, exceptions, body = _overall_priority(body)
+    if overall:
+        shared["priority"] = overall
+    items, body = _items(masked, body, shared, several=several, conv=conv)
+    if not items:
+        found = find_fields(masked, body, epics=conv.epics)
+        items = [{**shared, **story_args(masked, found)}]
+    _apply_exceptions(items, exceptions)
+    return _plan_for([_with_epic(item) for item in items])
+
+
+def story_args(masked: Masked, found: Found) -> dict[str, Any]:
+    """Return the arguments of create_story for text whose fields are already found."""
+    args = dict(found.args)
+    title, technical, description = _sort_out(found.rest)
+    if has_quote(title) and not is_quote(title) and re.match(r"^\s*\ue000", title):
+        description = f"{title}\n{description}" if len(title) > 60 else description
+        title = only_quote(title)
+    title = clean_title(masked, title)
+    if not title and "user_story" in args:
+        title = _title_of_sentence(args["user_story"])
+    if len(title) > TITLE_MAX:
+        description = f"{masked.restore(title, marks=True)}\n{description}"
+        title = title[: TITLE_MAX - 1].rsplit(" ", 1)[0].rstrip(" ,;") + "…"
+    args["title"] = title
+    for name, text in (("technical_details", technical), ("description", description)):
+        text = masked.restore(text, marks=True).strip()
+        if text and _ONLY_GLUE.match(text) is None:
+            args[name] = f"{args[name]}\n{text}" if args.get(name) else text
+    return args
+
+
+def clean_title(masked: Masked, text: str) -> str:
+    """Return a title as it should be written: no connecting words around it, a capital in front."""
+    text = text.replace(GAP, " ")
+    if is_quote(text):
+        return masked.restore(text).strip()
+    text = _LEAD.sub("", text.strip())
+    text = _ARTICLE.sub("", text)
+    text = _TRAIL.sub("", text).strip(" *_#|-–—:;,")
+    text = re.sub(r"\s+", " ", masked.restore(text, marks=not is_quote(text)))
+    return text[:1].upper() + text[1:] if text[1:2].islower() or text[1:2] in {"", " ", "-"} else text
+
+
+def only_gaps(rest: str) -> str:
+    """Return what is left of a text besides gaps and connecting words."""
+    return "" if _ONLY_GLUE.match(rest.replace(GAP, " ")) else rest.replace(GAP, " ")
+
+
+def _sort_out(rest: str) -> tuple[str, str, str]:
+    """Return title, technical details and description of what is left when the fields are taken out."""
+    rest = re.sub(rf"[(\[]\s*(?:{GAP}[\s,;/|]*)+[)\]]", GAP, rest)
+    tokens = re.split(rf"({GAP}|[,;]\s|\n|[.!?]\s+(?=[A-ZÄÖÜ\ue000]))", rest)
+    title, technical, lines = "", [], []
+    gap = comma = False
+    paragraph = False
+    for token in tokens:
+        if token == GAP:
+            gap = True
+        elif token[:1] in {",", ";"}:
+            comma = True
+        elif token.startswith("\n") or re.fullmatch(r"[.!?]\s+", token):
+            paragraph = paragraph or bool(clean_probe(title))
+        elif token.strip() and _ONLY_GLUE.match(token) is None:
+            part = token.strip(" ()[]")
+            if not clean_probe(title):
+                title = part
+                gap = comma = False
+            elif paragraph:
+                lines.append(part)
+            elif comma and (gap or re.search(r"[0-9]", part)):
+                technical.append(part)
+            else:
+                title += (", " if comma else " ") + part
+                comma = False
+        elif token.strip() and clean_probe(title) and not gap and not paragraph and not comma:
+            title += token
+    return title, ", ".join(technical), "\n".join(lines)
+
+
+def clean_probe(title: str) -> str:
+    """Return what is left of a title without its connecting words."""
+    return _LEAD.sub("", title.strip()).strip()
+
+
+def _items(
+    masked: Masked, body: str, shared: dict[str, Any], *, several: bool, conv: Conversation
+) -> tuple[list[dict[str, Any]], str]:
+    if has_block(body):
+        return [], body
+    head, listed = split_list(body)
+    if len(listed) < 2:
+        head, listed = split_numbered(body)
+    if len(listed) < 2 and several:
+        head, listed = _unbulleted(body)
+    if len(listed) >= 2:
+        found = find_fields(masked, f"{head} ", epics=conv.epics)
+        if not several and clean_title(masked, _sort_out(found.rest)[0]).rstrip(":"):
+            args = {**shared, **story_args(masked, found)}
+            args["title"] = re.sub(r"\s+(?:with|mit|including|incl\.?)$", "", args["title"], flags=_I)
+            args.setdefault("acceptance_criteria", list(criteria_items(masked, "\n".join(f"- {i}" for i in listed))))
+            return [args], ""
+        shared.update({k: v for k, v in found.args.items() if k != "acceptance_criteria"})
+        return [_item(masked, item, shared, conv) for item in listed], ""
+    if several:
+        found = find_fields(masked, _LEAD.sub("", body), epics=conv.epics)
+        parts = _inline(found, _LEAD.sub("", body), masked, conv, shared)
+        if len(parts) >= 2:
+            return parts, ""
+    return [], body
+
+
+def _inline(
+    found: Found, body: str, masked: Masked, conv: Conversation, shared: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the stories of ``x (P1), y and z``: what belongs to one item only stays with it."""
+    epic = {k: v for k, v in found.args.items() if k == "epic"}
+    if epic:
+        body = _without_epic(masked, body, conv)
+    head, colon, tail = body.partition(":")
+    if colon and len(head) < 80 and len(split_words(tail)) > 1:
+        shared.update(find_fields(masked, f"{head} ", epics=conv.epics).args)
+        topic = suggest_epic(masked.restore(head))
+        if topic:
+            shared.setdefault("epic", topic)
+        body = tail
+    shared.update(epic)
+    parts = [_item(masked, part, {}, conv) for part in split_words(body)]
+    stories: list[dict[str, Any]] = []
+    for part in parts:
+        if part["title"]:
+            stories.append(part)
+        elif stories:
+            stories[-1].update({k: v for k, v in part.items() if k != "title"})
+    return [{**shared, **story} for story in stories]
+
+
+def _without_epic(masked: Masked, body: str, conv: Conversation) -> str:
+    found = Found(body)
+    take_epic(masked, found, conv.epics)
+    return found.rest.replace(GAP, " ")
+
+
+def _item(masked: Masked, item: str, shared: dict[str, Any], conv: Conversation) -> dict[str, Any]:
+    item = re.sub(r"\*\*|__", "", item)
+    found = find_fields(masked, f"{item} ", epics=conv.epics)
+    lone = re.match(rf"\s*(?P<p>{PRIORITY})\s*[:–-]\s*", found.rest, _I)
+    if lone and "priority" not in found.args:
+        found.args["priority"] = priority_value(lone["p"])
+        found.rest = found.rest[lone.end() :]
+    kind = re.match(r"\s*(?P<t>bug|task|spike|story|chore)\s*[:–-]\s*", found.rest.lstrip(GAP + " "), _I)
+    if kind:
+        found.rest = found.rest.lstrip(GAP + " ")[kind.end() :]
+        if kind["t"].casefold() != "story":
+            found.args.setdefault("type", TYPE_WORDS[kind["t"].casefold()])
+    return {**shared, **story_args(masked, found)}
+
+
+def _unbulleted(body: str) -> tuple[str, tuple[str, ...]]:
+    head, _, tail = body.partition("\n")
+    lines = tuple(line.strip() for line in tail.split("\n") if line.strip())
+    if len(lines) >= 2 and (not head.strip() or head.rstrip().endswith(":")):
+        return head, lines
+    return body, ()
+
+
+def _number_in(text: str) -> int | None:
+    for word in re.findall(r"\w+", text.casefold()):
+        if word in NUMBER_WORDS:
+            return NUMBER_WORDS[word]
+        if word.isdecimal() and len(word) <= 2:
+            return int(word)
+    return None
+
+
+def _epic_in_front(before: str, shared: dict[str, Any], conv: Conversation) -> None:
+    """``a Checkout story``: a known epic's name between article and noun."""
+    words = [w for w in re.findall(r"[\w&-]+", before) if w.casefold() not in PRIORITY_WORDS]
+    for size in (3, 2, 1):
+        known = known_epic(" ".join(words[-size:]), conv.epics) if len(words) >= size else None
+        if known and "epic" not in shared:
+            shared["epic"] = known
+            return
+
+
+def _overall_priority(body: str) -> tuple[str | None, list[tuple[str, str]], str]:
+    """Take ``all P2 except the welcome email P1`` out of the text."""
+    match = _EXCEPT.search(body)
+    if match is None:
+        return None, [], body
+    exceptions = [
+        (found["name"].strip().casefold(), priority_value(found["p"]))
+        for part in re.split(r"\s*(?:,\s*(?:and\s+)?|\band\s+|\bund\s+)(?!p[0-9]\b)", match["exc"] or "", flags=_I)
+        if (found := _EXCEPTION.match(part.strip()))
+    ]
+    return priority_value(match["p"]), exceptions, f"{body[: match.start()]} {body[match.end() :]}".strip()
+
+
+def _apply_exceptions(items: list[dict[str, Any]], exceptions: list[tuple[str, str]]) -> None:
+    for name, priority in exceptions:
+        words = set(re.findall(r"\w+", name))
+        scores = [len(words & set(re.findall(r"\w+", item["title"].casefold()))) for item in items]
+        if scores and max(scores) > 0:
+            items[scores.index(max(scores))]["priority"] = priority
+
+
+def _with_epic(args: dict[str, Any]) -> dict[str, Any]:
+    if not args.get("epic"):
+        epic = suggest_epic(args["title"]) or suggest_epic(str(args.get("user_story", "")))
+        if epic:
+            args = {**args, "epic": epic}
+    return args
+
+
+def _plan_for(items: list[dict[str, Any]]) -> Plan:
+    if len(items) == 1 and not items[0]["title"]:
+        args = {k: v for k, v in items[0].items() if k != "title"}
+        return Plan("ask", say="What should the story be about? A few words are enough.", asked=Asked("title", args))
+    calls = tuple(Call("create_story", item) for item in items if item["title"])
+    if len(calls) > MAX_AT_ONCE:
+        return too_many(calls, f"That would create {len(calls)} stories")
+    return Plan("create", calls)
+
+
+def too_many(calls: tuple[Call, ...], what: str) -> Plan:
+    """Return a question in place of many calls; nothing happens before the answer is yes."""
+    if len(calls) > MAX_ASKED:
+        return Plan(
+            "talk", say=f"{what}. I take at most {MAX_ASKED} in one message; please send them in parts. Nothing was changed."
+        )
+    listed = "\n".join(f"{n}. {c.args.get('title') or c.args.get('id')}" for n, c in enumerate(calls, 1))
+    pending = [{"tool": c.tool, "args": c.args} for c in calls]
+    return Plan(
+        "ask",
+        say=f"{what}:\n\n{listed}\n\nShall I? Say **yes** to go ahead, anything else leaves the backlog as it is.",
+        asked=Asked("confirm", {"calls": pending}),
+    )
+
+
+def _title_of_sentence(sentence: str) -> str:
+    match = re.search(r"\bI(?:\s(?:want|need|would like|should be able|can)|['’]d like)\s+(?:to\s+)?(?P<t>.+?)(?:,?\s+so that\b|\.?$)", sentence, _I)
+    title = (match["t"] if match else sentence).strip(" ,.")
+    title = re.sub(r"^(?:be able to|have|see that)\s+", "", title, flags=_I)
+    title = _ARTICLE.sub("", title)
+    return title[:1].upper() + title[1:]

@@ -1,0 +1,304 @@
+"""From a wish for a change to calls of update_story."""
+
+import re
+from typing import Any
+
+from .create import too_many
+from .fields import GAP, Found, criteria_items, find_fields, known_epic, priority_value, status_value
+from .plan import Asked, Call, Conversation, Plan
+from .refer import Meant, reference, story_ids, who_is_meant
+from .text import Masked
+from .words import OPEN_WORDS, PRIORITY, STATUS, TYPE_WORDS, either
+
+MAX_UNNAMED = 3
+
+_I = re.IGNORECASE
+_Q = r"\ue000[0-9]+\ue001"
+_VERB = re.compile(
+    r"^(?:set|change|update|make|move|mark|rename|retitle|assign|reassign|unassign|add|append|remove|bump|raise|lower|"
+    r"increase|decrease|estimate|close|finish|complete|start|begin|reopen|re-open|block|unblock|put|tag|label|describe|"
+    r"edit|modify|prioriti[sz]e|deprioriti[sz]e|convert|turn|give|call|promote|demote|resolve|send|push|drag|it|that|"
+    r"setze?|ändere|verschiebe?|markiere?|benenne|weise|füge|schließe|starte|its|priority|status|points|epic|title|p[0-3])\b",
+    _I,
+)
+_RENAME = re.compile(
+    r"\b(?:rename|retitle|call|benenne)\b(?P<ref>[^\n]{0,80}?)\b(?:to|as|into|in|um in)\b:?\s+(?P<v>\S[^\n]*)$"
+    r"|\b(?:the\s)?title\b(?P<ref2>[^\n:=]{0,80}?)(?:\bto\b|\bshould be\b|[:=])\s*(?P<v2>\S[^\n]*)$"
+    r"|\bcall\s(?:it|that|this)\s(?P<v3>\S[^\n]*)$",
+    _I,
+)
+_LIST_NAME = r"(?P<name>acceptance\scriteri(?:on|a)|criteri(?:on|a)|acs?|definition\sof\sdone(?:\s(?:item|point))?|dod(?:\sitem)?)"
+_ADD_ITEM = re.compile(
+    rf"\b(?:add|append|include|füge)\b(?P<ref>[^\n:]{{0,60}}?)\b(?:an?\s|the\s|another\s|one\smore\s|these\s)?{_LIST_NAME}"
+    rf"(?P<ref2>\s+(?:to|for|on)\s+[^\n:,\ue000]{{1,60}}?(?=\s*[:,\ue000–]|\s+(?:that|saying)\b))?\s*(?:[:,–-]|that\b|saying\b)?\s*(?P<v>\S(?:.|\n)*)$",
+    _I,
+)
+_ADD_QUOTED = re.compile(rf"\badd\s+(?P<v>{_Q})\s+(?:as|to)\s+(?:an?\s|the\s)?{_LIST_NAME}", _I)
+_TEXT_FIELD = re.compile(
+    r"\b(?:set|change|update)?\s*(?:the\s)?(?P<name>description|user\sstory|technical\sdetails)\b(?P<ref>[^\n:=]{0,60}?)"
+    r"(?:\bto\b|[:=])\s*(?P<v>\S(?:.|\n)*)$",
+    _I,
+)
+_STATUS_TO = re.compile(
+    rf"\b(?:to|as|in|into|is|are|on|status|auf|nach|als)\s+(?:now\s+|already\s+|the\s+)?(?P<s>{STATUS})\b(?:\s(?:column|state|status))?", _I
+)
+_STATUS_ADJECTIVE = re.compile(rf"\b(?:mark|make|put|set|->|→|:|=)\s*(?:[^\s,]+\s){{0,3}}?(?P<s>{STATUS})\b", _I)
+_STATUS_VERBS = (
+    (re.compile(r"^(?:close|finish|complete|resolve|schließe)\b", _I), "Done"),
+    (re.compile(r"^(?:start|begin|starte)\b", _I), "In Progress"),
+    (re.compile(r"^(?:reopen|re-open|unblock)\b", _I), "Backlog"),
+    (re.compile(r"^block\b", _I), "Blocked"),
+)
+_ASSIGN = re.compile(rf"\bassign\s+(?P<a>{_Q}|@?[\w.-]+(?:\s(?-i:[A-Z])[\w-]+)?)\s+to\s+", _I)
+_ASSIGN_TO = re.compile(rf"\b(?:re)?assign(?:ed)?\b[^\n]{{0,60}}?\bto\s+@?(?P<a>{_Q}|[\w.-]*\w(?:\s(?-i:[A-Z])[\w-]+)?)", _I)
+_UNASSIGN = re.compile(r"\bunassign\b|\bassign(?:ed)?\b[^\n]{0,40}\bto\s(?:nobody|no\sone)\b|\bremove\sthe\sassignee\b", _I)
+_ADD_LABEL = re.compile(
+    rf"\b(?:add|put)\b[^\n]{{0,20}}?\b(?:labels?|tags?)\s+(?P<l>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\b(?:tag|label)\s+"
+    rf"(?:[^\n]{{1,40}}?\s)?(?:with|as)\s+(?P<l2>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\badd\s+(?:the\s)?(?P<l3>{_Q}|#?[\w-]+)\s(?:label|tag)\b",
+    _I,
+)
+_REMOVE_LABEL = re.compile(
+    rf"\bremove\s+(?:the\s)?(?:(?:labels?|tags?)\s+(?P<l>{_Q}|#?[\w-]+)|(?P<l2>{_Q}|#?[\w-]+)\s(?:label|tag))", _I
+)
+_TYPE = re.compile(rf"\b(?:make|convert|turn|change|is)\b[^\n]{{0,40}}?\b(?:an?|to|into)\s(?:an?\s)?(?P<t>{either(TYPE_WORDS)}|story)\b", _I)
+_MOVE_TO = re.compile(r"\b(?:move|set|change|put|push|drag|send|add)\b[^\n]{0,60}?\b(?:to|into|in|under)\s+(?:the\s)?(?P<s>[\w -]{2,30}?)\s*[.!]*$", _I)
+_RELATIVE = re.compile(
+    r"\b(?:(?P<up>raise|increase|bump(?:\sup)?|promote|prioriti[sz]e|higher|more\simportant|more\surgent)|"
+    r"(?P<down>lower|decrease|demote|deprioriti[sz]e|less\simportant|less\surgent|bump\sdown))\b",
+    _I,
+)
+_PLAIN_PRIORITY = re.compile(rf"\b(?:to|make|it|that|this|them|one|as|is|auf|a)\s+(?:be\s)?(?:an?\s)?(?P<p>{PRIORITY})\b(?!\s(?:contrast|level|res))", _I)
+_NEXT_ID = re.compile(r"(\bstory-[0-9]{1,9})(\s*(?:,\s*and|,|and|und|&)\s*)#?([0-9]{1,9})\b(?!\s*(?:points?|pts?|sp)\b)", _I)
+_POINTS_OF = re.compile(
+    r"\b(?:points?|estimate|estimation)\b(?:\s(?:of|for)\b)?[^\n,;]{0,40}?\b(?:to|at|as|=)\s*(?P<n>[0-9]{1,3})\b", _I
+)
+_CLAUSE = re.compile(r"\s*(?:;|\n|\.\s|,\s*(?:and\s+|then\s+|und\s+)?|\s(?:and\sthen|and|then|und)\s)\s*", _I)
+_EVERYTHING = re.compile(rf"\b(?:all|every|everything|each|alle)\b(?!\sof\s(?:them|these))(?!\s(?:{either(('two', 'three'))})\b)", _I)
+
+
+def looks_like_update(text: str, conv: Conversation) -> bool:
+    """Say whether the text wishes a change of stories that exist."""
+    if not _VERB.match(text) and not story_ids(text):
+        return False
+    meant = who_is_meant(text, conv)
+    return bool(meant.ids) or meant.vague or (bool(conv.shown) and _VERB.match(text) is not None)
+
+
+def plan_update(masked: Masked, text: str, conv: Conversation) -> Plan | None:
+    """Return the plan for a change; None if the text names no change."""
+    text = _spell_out_ids(text)
+    if _EVERYTHING.search(text) and not story_ids(text) and not re.search(r"\bcriteri", text, _I):
+        return _not_all()
+    changes = _changes_by_story(masked, text, conv)
+    if not changes:
+        args, meant = changes_in(masked, text, conv), who_is_meant(text, conv)
+        return _which(args, conv, meant) if args else None
+    vague = [ids for ids, _, named in changes if not named]
+    calls = tuple(Call("update_story", {"id": i, **args}) for ids, args, _ in changes for i in ids)
+    if any(len(ids) > MAX_UNNAMED for ids in vague):
+        return too_many(calls, f"That would change {len(calls)} stories")
+    return Plan("update", calls)
+
+
+def changes_in(masked: Masked, text: str, conv: Conversation) -> dict[str, Any]:
+    """Return the changes that the text names, as arguments of update_story."""
+    args: dict[str, Any] = {}
+    text = _take_free_text(masked, text, args)
+    if not text.strip():
+        return args
+    text = _take_people_and_labels(masked, text, args)
+    _take_points(text, args)
+    found = find_fields(masked, f", {text}", epics=conv.epics)
+    for name, value in found.args.items():
+        if name == "labels":
+            args["add_labels"] = [*args.get("add_labels", []), *value]
+        elif name in {"acceptance_criteria", "definition_of_done"}:
+            args.setdefault(f"add_{name}", value)
+        else:
+            args.setdefault(name, value)
+    _take_status(found, args)
+    _take_rest(masked, text, found, args, conv)
+    return args
+
+
+def _changes_by_story(
+    masked: Masked, text: str, conv: Conversation
+) -> list[tuple[tuple[str, ...], dict[str, Any], bool]]:
+    """Return (stories, changes, each was named) for each part of the sentence that has its own stories."""
+    groups: list[tuple[tuple[str, ...], dict[str, Any], bool]] = []
+    waiting: tuple[str, ...] = ()
+    for clause in _clauses(text):
+        args = changes_in(masked, clause, conv)
+        meant = who_is_meant(clause, conv)
+        ids, named = meant.ids, meant.explicit
+        if groups and (meant.vague or not ids):
+            ids, named = groups[-1][0], groups[-1][2]
+        if not groups and not ids and not meant.vague and len(conv.shown) == 1:
+            ids, named = (conv.shown[0].id,), True
+        if not args and groups and groups[-1][1].get("add_labels") and re.fullmatch(r"#?[\w-]+", clause.strip(" .")):
+            groups[-1][1]["add_labels"].append(clause.strip(" .#"))
+        elif not args:
+            waiting = (*waiting, *(meant.ids if meant.explicit else ()))
+        elif ids or waiting:
+            _add_group(groups, (*waiting, *ids), args, named)
+            waiting = ()
+        else:
+            return []
+    return groups
+
+
+def _add_group(
+    groups: list[tuple[tuple[str, ...], dict[str, Any], bool]], ids: tuple[str, ...], args: dict[str, Any], named: bool
+) -> None:
+    ids = tuple(dict.fromkeys(ids))
+    if groups and groups[-1][0] == ids:
+        merged = {**groups[-1][1], **args}
+        groups[-1] = (ids, merged, groups[-1][2])
+    else:
+        groups.append((ids, args, named))
+
+
+def _clauses(text: str) -> list[str]:
+    """Split at "and", commas and full stops, but never inside a text that is to be stored."""
+    free = min((m.start() for p in (_RENAME, _ADD_ITEM, _TEXT_FIELD) if (m := p.search(text))), default=len(text))
+    head, tail = text[:free], text[free:]
+    pieces = [p for p in _CLAUSE.split(head) if p and p.strip()]
+    if tail and pieces and not _COMPLETE.search(pieces[-1]):
+        tail = f"{pieces.pop()} {tail}"
+    return [*pieces, *([tail] if tail else [])]
+
+
+_COMPLETE = re.compile(rf"\b(?:{STATUS}|p[0-9]|{PRIORITY}|points?)\b|[0-9]\s*$|\bto\s\S+$", _I)
+
+
+def _take_free_text(masked: Masked, text: str, args: dict[str, Any]) -> str:
+    """Take out a text that is to be stored as it is; return what is left to read as an instruction."""
+    quoted = _ADD_QUOTED.search(text)
+    if quoted:
+        args[_list_argument(quoted["name"])] = [masked.restore(quoted["v"])]
+        return text[: quoted.start()] + " " + text[quoted.end() :]
+    rename = _RENAME.search(text)
+    if rename:
+        value = rename["v"] or rename["v2"] or rename["v3"]
+        args["title"] = masked.restore(value).strip(" .")
+        return text[: rename.start()]
+    item = _ADD_ITEM.search(text)
+    if item:
+        value = re.sub(r"^(?:to|for)\s+\S+\s*[:,]\s*", "", item["v"])
+        args[_list_argument(item["name"])] = list(criteria_items(masked, _unquoted(masked, value)))
+        return text[: item.start()]
+    block = _TEXT_FIELD.search(text)
+    if block:
+        name = re.sub(r"\s", "_", block["name"].casefold())
+        args[name] = masked.restore(block["v"]).strip()
+        return text[: block.start()]
+    return text
+
+
+def _unquoted(masked: Masked, value: str) -> str:
+    return masked.restore(value) if re.fullmatch(rf"\s*{_Q}[\s.]*", value) and "," not in masked.restore(value) else value
+
+
+def _list_argument(name: str) -> str:
+    return "add_definition_of_done" if name.casefold().startswith(("def", "dod")) else "add_acceptance_criteria"
+
+
+def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any]) -> str:
+    if _UNASSIGN.search(text):
+        args["assignee"] = ""
+        return _UNASSIGN.sub(" ", text)
+    assign = _ASSIGN.search(text)
+    if assign and assign["a"].casefold() not in {"it", "this", "that", "them"} and not story_ids(assign["a"]):
+        args["assignee"] = masked.restore(assign["a"]).lstrip("@")
+        text = text[: assign.start()] + GAP + text[assign.end() :]
+    elif (assign_to := _ASSIGN_TO.search(text)) is not None:
+        args["assignee"] = masked.restore(assign_to["a"]).lstrip("@")
+        text = text[: assign_to.start()] + GAP + text[assign_to.end() :]
+    for pattern, name in ((_REMOVE_LABEL, "remove_labels"), (_ADD_LABEL, "add_labels")):
+        match = pattern.search(text)
+        if match:
+            words = next(v for v in match.groupdict().values() if v)
+            args[name] = [masked.restore(w).lstrip("#") for w in re.split(r",\s?|\sand\s", words) if w]
+            text = text[: match.start()] + GAP + text[match.end() :]
+    return text
+
+
+def _spell_out_ids(text: str) -> str:
+    """``STORY-1, 2 and 3`` becomes ``STORY-1, STORY-2 and STORY-3``, so that a part of it keeps its meaning."""
+    if not story_ids(text):
+        return text
+    for _ in range(20):
+        longer = _NEXT_ID.sub(r"\1\2STORY-\3", text)
+        if longer == text:
+            break
+        text = longer
+    return text
+
+
+def _take_points(text: str, args: dict[str, Any]) -> None:
+    match = _POINTS_OF.search(text)
+    if match:
+        args.setdefault("points", int(match["n"]))
+
+
+def _take_status(found: Found, args: dict[str, Any]) -> None:
+    if "status" in args:
+        return
+    for pattern in (_STATUS_TO, _STATUS_ADJECTIVE):
+        match = pattern.search(found.rest)
+        if match:
+            args["status"] = status_value(match["s"])
+            return
+    for verb, status in _STATUS_VERBS:
+        if verb.match(found.rest.strip()):
+            args["status"] = status
+            return
+
+
+def _take_rest(masked: Masked, text: str, found: Found, args: dict[str, Any], conv: Conversation) -> None:
+    """Read what has no keyword of its own: "make it a bug", "make it urgent", "move it to Checkout"."""
+    kind = _TYPE.search(found.rest)
+    if kind and "type" not in args:
+        args["type"] = TYPE_WORDS.get(kind["t"].casefold(), "story")
+    plain = _PLAIN_PRIORITY.search(found.rest)
+    if plain and "priority" not in args and "status" not in args:
+        args["priority"] = priority_value(plain["p"])
+    if args:
+        return
+    relative = _RELATIVE.search(text)
+    if relative:
+        _take_relative(text, relative, args, conv)
+        return
+    moved = _MOVE_TO.search(found.rest)
+    name = moved["s"].strip() if moved else ""
+    known = known_epic(name, conv.epics)
+    if known:
+        args["epic"] = known
+    elif name and not story_ids(name):
+        # Neither a status nor an epic that is known: the tool will say which there are.
+        args["status"] = "Backlog" if name.casefold() in OPEN_WORDS else name
+
+
+def _take_relative(text: str, relative: re.Match[str], args: dict[str, Any], conv: Conversation) -> None:
+    meant = who_is_meant(text, conv)
+    ids = meant.ids or ((conv.shown[0].id,) if len(conv.shown) == 1 else ())
+    now = reference(ids[0], conv).priority if len(ids) == 1 else ""
+    if len(now) == 2 and now[1].isdecimal():
+        step = -1 if relative["up"] else 1
+        args["priority"] = f"P{max(0, min(3, int(now[1]) + step))}"
+
+
+def _which(args: dict[str, Any], conv: Conversation, meant: Meant) -> Plan:
+    known = conv.shown or conv.listed or conv.known
+    hint = ""
+    if known and meant.vague:
+        hint = " It could be " + ", ".join(f"{r.id}{f' ({r.title})' if r.title else ''}" for r in known[:5]) + "."
+    return Plan("ask", say=f"Which story do you mean?{hint} Tell me its id, like STORY-3.", asked=Asked("which", args))
+
+
+def _not_all() -> Plan:
+    return Plan(
+        "talk",
+        say="I change only stories that you name, so nothing was changed. List them first, then say for example "
+        "“set STORY-2, STORY-3 and STORY-5 to Done”.",
+    )
