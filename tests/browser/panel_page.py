@@ -1,42 +1,18 @@
 """The built panel in a real browser with a scripted kernel: what panel tests and screenshots start from.
 
-``python tests/browser/panel_page.py OUT_DIR [scene ...]`` writes a picture of every scene in light and dark,
+``python -m tests.browser.panel_page OUT_DIR [scene ...]`` writes a picture of every scene in light and dark,
 wide and narrow.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from shutil import which
 
 from playwright.sync_api import Browser, Page, Route, sync_playwright
+from tests.browser import chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 ORIGIN = "http://panel.test"
 TYPES = {".html": "text/html", ".js": "text/javascript"}
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless browser: the system's Chromium where there is one, else Playwright's own."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=which("chromium"), args=FLAGS)
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
 def _serve(route: Route) -> None:
     path = ROOT / route.request.url.removeprefix(ORIGIN).split("?")[0].lstrip("/")
     if path.is_dir():
@@ -64,7 +40,8 @@ def open_panel(
 
 def main(out: Path, wanted: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    with chromium() as browser:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.ARGUMENTS)
         page, _ = open_panel(browser)
         scenes = wanted or page.evaluate("Object.keys(scenes)")
         page.close()
@@ -77,6 +54,7 @@ def main(out: Path, wanted: list[str]) -> None:
                     for trouble in troubles:
                         print(scene, trouble)
                     page.close()
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import { MessageView, PendingView, Typing } from "./message";
 const NEAR_PX = 24;
 /** How many of the last messages are drawn at first, and how many more each time the reader goes up. */
 const PAGE = 60;
+/** While the reader follows the end, the top is taken off again beyond this many. */
+const MOST = 3 * PAGE;
 
 interface Follow {
   /** Not at the bottom. */
@@ -65,23 +67,35 @@ function useUnseen(away: boolean, count: number): number {
   return away ? Math.max(0, count - seen.current) : 0;
 }
 
+/** From which message on the thread is drawn. It moves only when nobody can see it move. */
+function useStart(session: string | null, count: number, away: boolean): [start: number, earlier: () => void] {
+  const [, redraw] = useState(0);
+  const window = useRef({ session, start: 0 }).current;
+  if (window.session !== session || (!away && count - window.start > MOST)) {
+    window.start = Math.max(0, count - PAGE);
+  }
+  window.session = session;
+  const start = Math.min(window.start, count);
+  const earlier = () => {
+    window.start = Math.max(0, start - PAGE);
+    redraw((times) => times + 1);
+  };
+  return [start, earlier];
+}
+
 export function Thread({ write }: { write: (text: string) => void }) {
   const conversation = useConversation();
   const { store } = conversation;
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
-  const [shown, setShown] = useState(PAGE);
   const messages = store.messages.value;
   const pending = conversation.pending.value;
   const { away, toBottom } = useFollow(scroller, content);
   const unseen = useUnseen(away, messages.length + pending.length);
-  const hidden = Math.max(0, messages.length - shown);
-
   const session = store.session.value;
-  useLayoutEffect(() => {
-    setShown(PAGE);
-    toBottom();
-  }, [session]);
+  const [start, drawEarlier] = useStart(session, messages.length, away);
+
+  useLayoutEffect(toBottom, [session]);
   const submitted = pending.at(-1)?.id;
   useLayoutEffect(() => {
     if (submitted) toBottom();
@@ -90,7 +104,7 @@ export function Thread({ write }: { write: (text: string) => void }) {
   const earlier = () => {
     const element = scroller.current;
     const before = element ? element.scrollHeight - element.scrollTop : 0;
-    setShown(shown + PAGE);
+    drawEarlier();
     requestAnimationFrame(() => {
       if (element) element.scrollTop = element.scrollHeight - before;
     });
@@ -101,12 +115,12 @@ export function Thread({ write }: { write: (text: string) => void }) {
       <div class="scroller" ref={scroller} tabIndex={0} role="log" aria-live="off" aria-label="Conversation">
         <div class="messages" ref={content}>
           {messages.length + pending.length === 0 && <Empty write={write} />}
-          {hidden > 0 && (
+          {start > 0 && (
             <button type="button" class="small earlier" onClick={earlier}>
-              Show earlier messages ({hidden})
+              Show earlier messages ({start})
             </button>
           )}
-          {messages.slice(hidden).map((cell) => (
+          {messages.slice(start).map((cell) => (
             <MessageView key={cell.id} cell={cell} />
           ))}
           {pending.map((entry) => (
