@@ -76,7 +76,7 @@ class MessageError(EdChatError, ValueError):
     code = "bad_message"
 
 
-class OutboxFull(EdChatError):
+class OutboxFull(EdChatError):  # noqa: N818
     """So many messages wait for the server that no more are taken. None was dropped."""
 
     code = "outbox_full"
@@ -104,7 +104,7 @@ class ConnectError(TransportError):
         self.retry_after = retry_after
 
 
-class ConnectionLost(TransportError):
+class ConnectionLost(TransportError):  # noqa: N818
     """A connection ended. `close_code`: the WebSocket's, 1006 where the line was cut."""
 
     code = "lost"

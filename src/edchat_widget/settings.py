@@ -99,7 +99,8 @@ def _session(source: str, raw: Any, _unit: float) -> str:
     try:
         return msgspec.convert(str(raw), SessionId)
     except msgspec.ValidationError as exc:
-        raise SettingsError(f"{source} takes 1 to 64 letters, digits, and . _ ~ -; not {str(raw)!r}.") from exc
+        takes = "1 to 64 letters, digits, and . _ ~ -"
+        raise SettingsError(f"{source} takes {takes}; not {str(raw)!r}.") from exc
 
 
 def _token(source: str, raw: Any, _unit: float) -> str:
@@ -148,8 +149,8 @@ def _attempts(source: str, raw: Any, _unit: float) -> int:
     return number
 
 
-def _names(ours: str | None, origin: str | None = None, *, unit: float = 1.0) -> tuple[tuple[str, float], ...]:
-    names = [(ours, 1.0)] if ours else []
+def _names(ours: str, origin: str | None = None, *, unit: float = 1.0) -> tuple[tuple[str, float], ...]:
+    names = [(ours, 1.0)]
     if origin:
         names += [(origin, unit), (f"NEXT_PUBLIC_{origin}", unit)]
     return tuple(names)

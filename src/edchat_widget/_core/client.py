@@ -13,10 +13,10 @@ from edchat_protocol import PROTOCOL, SUBPROTOCOL_V2
 from edchat_protocol.codec import encode
 from edchat_protocol.frames import Cancel, CancelData, Frame, HelloData, UserMessage, UserMessageData
 from edchat_protocol.messages import DeliveryState, Message, TextPart
+from edchat_widget.errors import ConnectionLost, EdChatError
+from edchat_widget.events import ChatEvent
+from edchat_widget.view import AgentOp, AgentView, AnyOp, ConnectionOp, ConnectionView, QueueOp, View
 
-from ..errors import ConnectionLost, EdChatError
-from ..events import ChatEvent
-from ..view import AgentOp, AgentView, AnyOp, ConnectionOp, ConnectionView, QueueOp, View
 from .connection import Carrier, Connection, Policy, State
 from .effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
 from .origin import OriginPeer, message_frame
@@ -29,7 +29,8 @@ WINDOW = 16
 
 _ACTIVE = ("streaming", "requires_action")
 _STATES: dict[RowState, DeliveryState] = {
-    "queued": "queued", "written": "sent", "accepted": "accepted", "refused": "failed", "in_doubt": "in_doubt",
+    "queued": "queued", "written": "sent", "accepted": "accepted", "refused": "failed",
+    "in_doubt": "in_doubt",
 }
 
 
@@ -351,8 +352,9 @@ class Client:
             self._peer.stopped_at_origin(current)
 
     def _running(self, run: str | None) -> bool:
-        answered = {m.run for m in self.transcript.messages if m.role == "assistant" and m.state not in _ACTIVE}
-        runs = {m.run for m in self.transcript.messages if m.run} - answered
+        messages = self.transcript.messages
+        over = {m.run for m in messages if m.role == "assistant" and m.state not in _ACTIVE}
+        runs = {m.run for m in messages if m.run} - over
         return run in runs if run is not None else bool(runs)
 
     def _recall(self, row: Row) -> None:

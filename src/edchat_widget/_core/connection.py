@@ -10,8 +10,16 @@ from typing import Literal
 
 import msgspec
 
-from ..errors import ConnectError, ConnectionLost, EdChatError, Refused, ServerStartError, SettingsError
-from ..view import ConnectionView
+from edchat_widget.errors import (
+    ConnectError,
+    ConnectionLost,
+    EdChatError,
+    Refused,
+    ServerStartError,
+    SettingsError,
+)
+from edchat_widget.view import ConnectionView
+
 from . import backoff
 
 Carrier = Literal["ws", "http"]

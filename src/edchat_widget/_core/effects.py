@@ -3,9 +3,9 @@
 import msgspec
 
 from edchat_protocol.frames import HelloData
+from edchat_widget.events import ChatEvent
+from edchat_widget.view import AnyOp
 
-from ..events import ChatEvent
-from ..view import AnyOp
 from .connection import Carrier
 from .outbox import OutboxHead, Row
 
@@ -54,7 +54,7 @@ class Emit(msgspec.Struct, frozen=True):
 
 
 class Log(msgspec.Struct, frozen=True):
-    """Write a log line. `level` is the logging module's number. It never holds a message's text or a token."""
+    """Write a log line. `level` is the logging module's number. It holds no message's text, and no token."""
 
     level: int
     text: str

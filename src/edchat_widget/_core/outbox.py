@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from ..errors import OutboxFull
+from edchat_widget.errors import OutboxFull
 
 RowState = Literal["queued", "written", "accepted", "refused", "in_doubt"]
 LIMIT = 100
@@ -87,6 +87,17 @@ class Outbox:
         """Take in a drafted row."""
         self._rows[row.csn] = row
         self.head = msgspec.structs.replace(self.head, last_csn=row.csn)
+
+    def park(self, row: Row) -> Row:
+        """Keep a row that will not be sent by itself, such as another kernel's that is in doubt.
+
+        It is kept under a number below 1, out of the server's count.
+        """
+        csn = min(self._rows, default=1)
+        state: RowState = "refused" if row.state == "refused" else "in_doubt"
+        row = msgspec.structs.replace(row, csn=min(csn, 1) - 1, state=state)
+        self._rows = {row.csn: row} | self._rows
+        return row
 
     def written(self, csn: int) -> Row:
         """Note that a row is about to be written to the current store's socket."""

@@ -26,9 +26,9 @@ from edchat_protocol.frames import (
     Welcome,
     WelcomeData,
 )
+from edchat_widget.errors import RemoteProtocolError
+from edchat_widget.view import AgentView
 
-from ..errors import ConnectionLost, RemoteProtocolError
-from ..view import AgentView
 from .origin import OriginPeer, run_of
 from .transcript import Transcript
 
@@ -40,7 +40,7 @@ _RESEND_AFTER = 1.0
 _V1_STORE = "v1"
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """The peer broke the protocol; the text says how."""
 
 
@@ -88,30 +88,35 @@ class Peer:
         except FrameError as exc:
             client.log(logging.WARNING, "a frame from the server cannot be read: %s", exc.code)
             if self._guaranteed:
-                client.fail(RemoteProtocolError("The server sent a frame that cannot be read."), now, code=1002)
-        except _Broken as exc:
+                error = RemoteProtocolError("The server sent a frame that cannot be read.")
+                client.fail(error, now, code=1002)
+        except _BrokenError as exc:
             client.log(logging.WARNING, "the server broke the protocol: %s", exc)
             client.fail(RemoteProtocolError(f"The server broke the protocol: {exc}."), now, code=1002)
 
     def _take(self, frame: Down | Unknown, now: float, at: str | None) -> None:
         self._client.log(logging.DEBUG, "received %s", _type_of(frame))
-        if not self._greeted and not isinstance(frame, Ping | Pong):
-            if self._guaranteed and not isinstance(frame, Welcome):
-                if isinstance(frame, ErrorFrame | Goaway | Nack):
-                    self._before_welcome(frame)
-                    return
-                raise _Broken(f"{_type_of(frame)} before welcome")
-            self._greeted = True
-            if not self._guaranteed:
-                self._greeted_by_origin(now)
         match frame:
             case Ping():
                 if self._client.connection.carrier == "ws":
                     self._client.send(Pong(data=frame.data or {}))
             case Pong():
                 self._client.connection.pong((frame.data or {}).get("n"), now)
+            case _ if not self._guaranteed:
+                if not self._greeted:
+                    self._greeted_by_origin(now)
+                self._from_origin(frame, at)
             case Welcome():
                 self._welcome(frame.data, now)
+            case ErrorFrame() | Goaway() | Nack() if not self._greeted:
+                self._before_welcome(frame)
+            case _ if not self._greeted:
+                raise _BrokenError(f"{_type_of(frame)} before welcome")
+            case _:
+                self._take_greeted(frame, now)
+
+    def _take_greeted(self, frame: Down | Unknown, now: float) -> None:
+        match frame:
             case Events():
                 for raw in frame.data.frames:
                     self._logged(decode_down(raw))
@@ -123,12 +128,8 @@ class Peer:
                 self._nack(frame, now)
             case Goaway():
                 self._client.connection.goaway(frame.data.retry_after_ms / 1000)
-            case _ if self._guaranteed:
-                self._logged(frame)
-            case Unknown():
-                pass
             case _:
-                self._from_origin(frame, at)
+                self._logged(frame)
 
     def _before_welcome(self, frame: ErrorFrame | Goaway | Nack) -> None:
         if isinstance(frame, Goaway):
@@ -141,14 +142,14 @@ class Peer:
     def _welcome(self, welcome: WelcomeData, now: float) -> None:
         client = self._client
         if welcome.session != client.session:
-            raise _Broken("welcome names another session")
+            raise _BrokenError("welcome names another session")
         head = client.outbox.head
         stranger = head.store is not None and head.store != welcome.store
         if stranger or not head.acked <= welcome.accepted_csn <= head.last_csn:
             client.log(logging.WARNING, "the server does not know this outbox; beginning anew")
             client.begin_anew(welcome.store, now)
-            self._greeted = False
             return
+        self._greeted = True
         if head.store is None:
             client.move_to(welcome.store)
         client.origin = None
@@ -165,12 +166,12 @@ class Peer:
             self._pages = Transcript()
         elif self.epoch != welcome.epoch:
             if self.cursor:
-                raise _Broken("a replay of another log")
+                raise _BrokenError("a replay of another log")
             self._client.transcript.become(Transcript())
             self.epoch = welcome.epoch
 
     def _snapshot(self, frame: Snapshot) -> None:
-        if self._pages is None or frame.data.page == 0:
+        if self._pages is None or frame.data.page <= 1:
             self._pages = Transcript()
         for raw in frame.data.frames:
             inner = decode_down(raw)
@@ -191,7 +192,7 @@ class Peer:
         if seq <= self.cursor:
             return
         if seq != self.cursor + 1:
-            raise _Broken(f"seq {seq} after {self.cursor}")
+            raise _BrokenError(f"seq {seq} after {self.cursor}")
         if isinstance(frame, Logged):
             client.transcript.fold(frame)
             if self._quiet_upto is not None and seq <= self._quiet_upto:
@@ -208,7 +209,7 @@ class Peer:
     def _ack(self, frame: Ack) -> None:
         client = self._client
         if frame.ack > client.outbox.head.last_csn:
-            raise _Broken("an acknowledgement of what was never sent")
+            raise _BrokenError("an acknowledgement of what was never sent")
         if frame.ref:
             client.transcript.confirm(frame.ref, frame.data.run if frame.data else None)
         self._accepted(frame.ack)
@@ -253,6 +254,7 @@ class Peer:
 
     def _greeted_by_origin(self, now: float) -> None:
         client = self._client
+        self._greeted = True
         if client.origin is None:
             client.origin = OriginPeer()
         if client.outbox.head.store != _V1_STORE:
@@ -260,7 +262,7 @@ class Peer:
         client.connection.welcomed(now, guaranteed=False)
         client.log(logging.INFO, "connected (%s, a server that confirms nothing)", client.connection.carrier)
 
-    def _from_origin(self, frame: Logged | Down, at: str | None) -> None:
+    def _from_origin(self, frame: Down | Unknown, at: str | None) -> None:
         client = self._client
         if client.origin is None or not isinstance(frame, Logged):
             return

@@ -29,9 +29,8 @@ from edchat_protocol.messages import (
     TextPart,
     ToolCallPart,
 )
-
-from ..events import ChatEvent
-from ..view import (
+from edchat_widget.events import ChatEvent
+from edchat_widget.view import (
     AnyOp,
     CloseOp,
     DropOp,
@@ -41,6 +40,7 @@ from ..view import (
     StateOp,
     TextOp,
 )
+
 from .tool_call import finished, interrupted, tool_call
 
 _replace = msgspec.structs.replace

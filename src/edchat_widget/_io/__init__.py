@@ -1,0 +1,1 @@
+"""Shells: sockets, files, processes and the thread. They decide nothing; `_core` does."""

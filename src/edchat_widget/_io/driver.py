@@ -1,0 +1,343 @@
+"""Runs the core's effects on the I/O thread's loop. One driver per conversation and kernel."""
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from edchat_widget._core.client import Client
+from edchat_widget._core.connection import Policy
+from edchat_widget._core.effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
+from edchat_widget._version import version
+from edchat_widget.errors import ConnectionLost, EdChatError
+from edchat_widget.settings import Settings
+from edchat_widget.view import SnapshotMessage, View
+
+from .link import Link
+from .outbox_file import OutboxFile, StorageError, open_outbox
+from .publisher import Publisher
+from .transport import Connect, Endpoint, connect
+
+_log = logging.getLogger("edchat.client.connection")
+_WAKE_TICK = 1.0
+_WAKE_JUMP = 5.0
+
+Resolve = Callable[[], Awaitable[Endpoint]]
+
+
+def new_id() -> str:
+    """Return a name that nobody else has."""
+    return uuid.uuid4().hex
+
+
+def _iso_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _sleep_clock() -> float:
+    """A clock that also runs while the machine sleeps."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.clock_gettime(boottime) if boottime is not None else time.time()
+
+
+class Driver:
+    """One conversation's connection, outbox and view. All methods belong to the I/O thread; `view` may be
+    read anywhere, since it is replaced whole and never changed."""
+
+    def __init__(
+        self, settings: Settings, session: str, resolve: Resolve, *, opener: Connect = connect,
+        jitter: Callable[[], float] = random.random, server: str | None = None,
+        outbox_suffix: str | None = None,
+    ) -> None:
+        self.settings = settings
+        self._resolve = resolve
+        self._opener = opener
+        self._jitter = jitter
+        self._server = server
+        self._outbox_suffix = outbox_suffix
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._connections: dict[int, Link] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cancel_when_known: set[str] = set()
+        self.last_error: EdChatError | None = None
+        self.closed = False
+        self.counts = {"messages_sent": 0, "frames_received": 0, "bytes_received": 0, "bytes_sent": 0,
+                       "connections": 0}
+        self._file, self._client = self._begin(session)
+        # By name, for `switch` puts another client in its place.
+        self._publisher = Publisher(lambda rev: self._client.view(rev))  # noqa: PLW0108
+        self.subscribe = self._publisher.subscribe
+        self.listen = self._publisher.listen
+        self._waker = self._loop.create_task(self._watch_sleep())
+
+    @property
+    def view(self) -> View:
+        """All that the panel shows. It may be read in any thread."""
+        return self._publisher.view
+
+    @property
+    def here(self) -> bool:
+        """Whether the running loop is this driver's."""
+        return self._loop is asyncio.get_running_loop()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._client.start(self._loop.time())
+        self._drain()
+
+    # ------------------------------------------------------------------------------- what a person asks for
+
+    def submit(self, message_id: str, text: str) -> None:
+        """Take a message; it is stored when this returns.
+
+        Raises:
+            OutboxFull, StorageError: it was not taken.
+        """
+        row = self._client.draft_message(message_id, text, _iso_now())
+        if row is None:
+            return
+        self._file.add(self._client.outbox.head, row)
+        self._client.submit(row, self._loop.time())
+        self.counts["messages_sent"] += 1
+        self._drain()
+
+    def cancel(self, run: str | None = None) -> None:
+        """Stop a run, or whatever runs or waits."""
+        row = self._client.draft_cancel(run, new_id(), _iso_now())
+        if row is not None:
+            self._file.add(self._client.outbox.head, row)
+            self._client.submit(row, self._loop.time())
+        self._drain()
+
+    def cancel_message(self, message_id: str) -> None:
+        """Stop the run that answers a message, or take the message back."""
+        if not self._client.withdraw(message_id):
+            self._cancel_when_known.add(message_id)
+            self._cancel_known()
+        self._drain()
+
+    def retry(self, message_id: str, fresh_id: str) -> None:
+        """Send the text of a message once more, as a new message.
+
+        Raises:
+            EdChatError: there is no such message, or no room.
+        """
+        message = self._client.transcript.get(message_id)
+        if message is None or message.role != "user":
+            raise EdChatError("There is no such message to send again.", code="unknown_message")
+        self.submit(fresh_id, message.text)
+        self._client.replace_lost(message_id)
+        self._drain()
+
+    def reconnect(self) -> None:
+        """Try to connect now."""
+        self._client.reconnect(self._loop.time())
+        self._drain()
+
+    def switch(self, session: str) -> None:
+        """Leave this conversation for another."""
+        self._end(discard=True)
+        self._file, self._client = self._begin(session)
+        self._publisher.replace()
+        self.start()
+
+    def shut(self) -> None:
+        """Disconnect and give the outbox file free; do not wait for the polite close."""
+        if self.closed:
+            return
+        self.closed = True
+        self._waker.cancel()
+        self._end(discard=False)
+        self._publisher.flush()
+        self._publisher.wake()
+
+    async def close(self) -> None:
+        """Disconnect politely."""
+        self.shut()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=3)
+        for task in self._tasks:
+            task.cancel()
+
+    def snapshot(self) -> SnapshotMessage:
+        """Return the view with all that has happened."""
+        self._publisher.flush()
+        return SnapshotMessage(view=self.view)
+
+    async def until(self, done: Callable[[View], bool]) -> View:
+        """Return the first view for which `done` is true. `done` may raise.
+
+        Raises:
+            ConnectionLost: the driver was closed.
+        """
+        while True:
+            self._publisher.flush()
+            if done(self.view):
+                return self.view
+            if self.closed:
+                raise ConnectionLost("The chat was closed.")
+            await self._publisher.change()
+
+    async def endpoint(self) -> Endpoint:
+        """Return where the server is now."""
+        return await self._resolve()
+
+    # ------------------------------------------------------------------------------------------- internals
+
+    def _begin(self, session: str) -> tuple[OutboxFile, Client]:
+        name = f"{session}@{self._outbox_suffix}" if self._outbox_suffix else session
+        file, outbox = open_outbox(self.settings.data_dir / "outbox", name, new_id)
+        policy = Policy(
+            max_attempts=self.settings.max_reconnect_attempts, interval=self.settings.reconnect_interval,
+            heartbeat=self.settings.heartbeat_interval, websocket=self.settings.enable_websocket,
+        )
+        client = Client(
+            session, outbox, jitter=self._jitter, new_id=new_id, policy=policy,
+            server=self._server or "bundled server", agent=f"edchat_widget/{version()}",
+        )
+        return file, client
+
+    def _end(self, *, discard: bool) -> None:
+        self._client.stop()
+        self._drain()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._cancel_when_known.clear()
+        # What waits undelivered must survive; an empty outbox of a session left behind need not.
+        if discard and not self._client.outbox.rows:
+            self._file.discard()
+        else:
+            self._file.close()
+
+    def _drain(self) -> None:
+        for effect in self._client.effects():
+            self._run(effect)
+        if self._cancel_when_known:
+            self._cancel_known()
+        self._set_timer()
+
+    def _run(self, effect: Effect) -> None:
+        match effect:
+            case Open():
+                self._open(effect)
+            case Send():
+                link = self._connections.get(effect.conn)
+                if link is not None:
+                    link.outgoing.put_nowait(effect.raw)
+                    self.counts["bytes_sent"] += len(effect.raw)
+            case Close():
+                link = self._connections.pop(effect.conn, None)
+                if link is not None:
+                    self.spawn(link.close(effect))
+            case Persist():
+                self._persist(effect)
+            case Publish():
+                self._publisher.add(effect.ops)
+            case Emit():
+                self._publisher.emit(effect.event)
+            case Log():
+                _log.log(effect.level, effect.text, *effect.args)
+
+    def _persist(self, effect: Persist) -> None:
+        try:
+            self._file.store(effect.head, effect.rows, effect.gone)
+        except StorageError as exc:
+            # The messages themselves are stored; what is lost is how far they got, and the server knows that.
+            _log.warning("the outbox could not be updated: %s", exc.reason)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._client.deadline
+        if deadline is not None and not self.closed:
+            self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._client.tick(self._loop.time())
+        self._drain()
+
+    async def _watch_sleep(self) -> None:
+        asleep = _sleep_clock() - self._loop.time()
+        while True:
+            await asyncio.sleep(_WAKE_TICK)
+            now = _sleep_clock() - self._loop.time()
+            if now - asleep > _WAKE_JUMP:
+                _log.info("the machine was asleep")
+                self._client.wake(self._loop.time())
+                self._drain()
+            asleep = now
+
+    # ------------------------------------------------------------------------------------------ connections
+
+    def _open(self, effect: Open) -> None:
+        link = Link()
+        conn = effect.hello.conn
+        self._connections[conn] = link
+        link.task = self.spawn(self._connection(effect, link))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run something beside; it is ended when the driver is."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _connection(self, effect: Open, link: "Link") -> None:
+        conn = effect.hello.conn
+        error: EdChatError
+        try:
+            await self._converse(effect, link)
+            return
+        except EdChatError as exc:
+            error = exc
+        except Exception as exc:  # noqa: BLE001 - the driver's task root: nothing may end the conversation silently
+            _log.exception("the connection failed in an unexpected way")
+            error = ConnectionLost(f"An internal error: {type(exc).__name__}.")
+        finally:
+            link.drop()
+            if link.transport is not None and not self.closed:
+                self.spawn(link.transport.close())
+        if self._connections.get(conn) is link:
+            del self._connections[conn]
+            self.last_error = error
+            self._client.lost(conn, error, self._loop.time())
+            self._drain()
+
+    async def _converse(self, effect: Open, link: "Link") -> None:
+        conn = effect.hello.conn
+        endpoint = await self._resolve()
+        transport = await self._opener(endpoint, effect.carrier, effect.hello)
+        link.transport = transport
+        self.counts["connections"] += 1
+        link.writer = self._loop.create_task(link.write(transport))
+        self._client.opened(conn, effect.carrier, transport.subprotocol, self._loop.time())
+        self._drain()
+        while self._connections.get(conn) is link:
+            raw = await transport.receive()
+            self.counts["frames_received"] += 1
+            self.counts["bytes_received"] += len(raw)
+            self._client.frame(conn, raw, self._loop.time(), _iso_now())
+            self._drain()
+
+    def _cancel_known(self) -> None:
+        for message_id in tuple(self._cancel_when_known):
+            message = self._client.transcript.get(message_id)
+            if message is None or message.state in ("answered", "failed", "in_doubt"):
+                self._cancel_when_known.discard(message_id)
+            elif message.run is not None:
+                self._cancel_when_known.discard(message_id)
+                try:
+                    self.cancel(message.run)
+                except StorageError as exc:
+                    _log.warning("a stop could not be stored: %s", exc.reason)
+
+    def run_of(self, message_id: str) -> str | None:
+        """Return the run that answers a message, as soon as it is known."""
+        message = self._client.transcript.get(message_id)
+        return message.run if message else None

@@ -1,0 +1,164 @@
+"""The outbox on disk: one SQLite file per session and kernel, so that a message outlives the kernel.
+
+Two kernels on one session have a file each, claimed by a lock, and so a name of their own at the server.
+What an ended kernel left behind is taken over by the next.
+"""
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import filelock
+import msgspec
+
+from edchat_widget._core.outbox import Outbox, OutboxHead, Row
+from edchat_widget.errors import EdChatError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS head (one INTEGER PRIMARY KEY CHECK (one = 1), body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS row (csn INTEGER PRIMARY KEY, body BLOB NOT NULL);
+"""
+_SLOTS = 64
+
+
+class StorageError(EdChatError):
+    """The outbox cannot be written, so the message was not taken."""
+
+    code = "storage"
+    retryable = True
+
+
+class OutboxFile:
+    """One claimed file. All of it is used by one thread at a time."""
+
+    def __init__(self, path: Path, lock: filelock.BaseFileLock, db: sqlite3.Connection) -> None:
+        self.path = path
+        self._lock = lock
+        self._db = db
+
+    def load(self, new_id: Callable[[], str]) -> Outbox:
+        """Return the outbox as it was stored last; a new one under a new name if there was none."""
+        found = self._db.execute("SELECT body FROM head").fetchone()
+        if found is None:
+            head = OutboxHead(client=new_id())
+            self.store(head, (), ())
+        else:
+            head = msgspec.json.decode(found[0], type=OutboxHead)
+        return Outbox(head, self.rows())
+
+    def add(self, head: OutboxHead, row: Row) -> None:
+        """Store a new row.
+
+        Raises:
+            StorageError: it is not stored.
+        """
+        self.store(msgspec.structs.replace(head, last_csn=row.csn), (row,), ())
+
+    def store(self, head: OutboxHead, rows: Iterable[Row], gone: Iterable[int]) -> None:
+        """Store changes, all of them or none.
+
+        Raises:
+            StorageError: nothing was stored.
+        """
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute("INSERT OR REPLACE INTO head VALUES (1, ?)", (msgspec.json.encode(head),))
+                self._db.executemany("DELETE FROM row WHERE csn = ?", [(n,) for n in gone])
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO row VALUES (?, ?)",
+                    [(r.csn, msgspec.json.encode(r)) for r in rows],
+                )
+        except sqlite3.Error as exc:
+            raise StorageError(
+                f"The message could not be stored in {self.path.name}: {exc}.",
+                hint="Is the disk full, or the data directory read-only?",
+            ) from exc
+
+    def close(self) -> None:
+        """Give the file free for the next kernel."""
+        self._db.close()
+        self._lock.release()
+
+    def discard(self) -> None:
+        """Close, and remove the file: its session is not used any more."""
+        self._db.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self._lock.release()
+
+    def rows(self) -> list[Row]:
+        """Return what is stored."""
+        return [
+            msgspec.json.decode(body, type=Row)
+            for (body,) in self._db.execute("SELECT body FROM row ORDER BY csn")
+        ]
+
+
+def open_outbox(directory: Path, name: str, new_id: Callable[[], str]) -> tuple[OutboxFile, Outbox]:
+    """Claim an outbox file for `name`, and return it with what is in it.
+
+    Raises:
+        StorageError: the directory cannot be used.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.~@-]", "_", name)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = _claim(directory, name, range(1, _SLOTS + 1))
+        if file is None:
+            raise StorageError(f"{_SLOTS} kernels use the session {name!r} already.")
+        outbox = file.load(new_id)
+        for slot in range(1, _SLOTS + 1):
+            path = _path(directory, name, slot)
+            if path != file.path and path.exists():
+                _take_over(directory, name, slot, file, outbox)
+    except (OSError, sqlite3.Error) as exc:
+        raise StorageError(f"The data directory {directory} cannot be used: {exc}.") from exc
+    return file, outbox
+
+
+def _path(directory: Path, name: str, slot: int) -> Path:
+    return directory / f"{name}.db" if slot == 1 else directory / f"{name}-{slot}.db"
+
+
+def _claim(directory: Path, name: str, slots: Iterable[int]) -> OutboxFile | None:
+    for slot in slots:
+        path = _path(directory, name, slot)
+        lock = filelock.FileLock(path.with_suffix(".lock"), mode=0o600)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            continue
+        # Created before SQLite opens it, so that it is never readable by others, not even for a moment.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # A path, never a URI; one thread at a time, though not always the same one.
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.executescript(_SCHEMA)
+        return OutboxFile(path, lock, db)
+    return None
+
+
+def _take_over(directory: Path, name: str, slot: int, file: OutboxFile, outbox: Outbox) -> None:
+    """Move the undelivered messages of an ended kernel into this one's outbox.
+
+    Their ids make sure that the server takes none of them twice, even where it has one already.
+    """
+    left = _claim(directory, name, [slot])
+    if left is None:
+        return
+    store = outbox.head.store
+    for row in left.rows():
+        if row.kind != "message" or outbox.find(row.id) is not None:
+            continue
+        if row.state == "queued" or (row.state == "written" and row.store == store != "v1"):
+            moved = msgspec.structs.replace(row, csn=outbox.head.last_csn + 1, state="queued", store=None)
+            file.add(outbox.head, moved)
+            outbox.add(moved)
+        else:
+            parked = outbox.park(row)
+            file.store(outbox.head, (parked,), ())
+    left.discard()

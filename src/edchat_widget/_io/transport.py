@@ -1,0 +1,102 @@
+"""What carries frames, and the one place where foreign errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from edchat_protocol.frames import HelloData
+from edchat_widget._core.connection import Carrier
+from edchat_widget.errors import ConnectError, ConnectionLost, Timeout
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where the server is. `url` is http(s) without a slash at its end; the token never leaves this object
+    but in an Authorization header."""
+
+    url: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r})"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this very machine."""
+        host = urlsplit(self.url).hostname or ""
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that let us in."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+class Transport(Protocol):
+    """One open connection. Its methods raise `ConnectionLost` when it is gone."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the server agreed to; None: the origin's frames."""
+
+    async def send(self, raw: bytes) -> None:
+        """Write one frame."""
+
+    async def receive(self) -> bytes | str:
+        """Return the next frame."""
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close politely, and wait for it a short time."""
+
+    def abort(self) -> None:
+        """Drop it at once."""
+
+
+class Connect(Protocol):
+    """Opens a `Transport`. Raises `ConnectError`, `Timeout` or `Refused`."""
+
+    async def __call__(self, endpoint: Endpoint, carrier: Carrier, hello: HelloData) -> Transport: ...
+
+
+async def connect(endpoint: Endpoint, carrier: Carrier, hello: HelloData) -> Transport:
+    """Open a connection over the given carrier."""
+    # Each library is loaded when it is first needed: importing the package stays quick.
+    if carrier == "ws":
+        from .ws import connect_ws
+
+        return await connect_ws(endpoint, hello.session)
+    from .http import connect_http
+
+    return await connect_http(endpoint, hello)
+
+
+@contextmanager
+def mapped(*, opening: bool) -> Iterator[None]:
+    """Turn errors of the operating system into ours."""
+    try:
+        yield
+    except TimeoutError as exc:
+        if isinstance(exc, Timeout):
+            raise
+        raise Timeout("The server did not answer in time.") from exc
+    except OSError as exc:
+        text = exc.strerror or type(exc).__name__
+        if opening:
+            raise ConnectError(f"No connection to the server: {text}.") from exc
+        raise ConnectionLost(f"The connection broke: {text}.") from exc
+
+
+def refusal(status: int, retry_after: str | None) -> ConnectError:
+    """Return the error for an HTTP status that is no success."""
+    words = {
+        401: "The server wants a valid token.",
+        403: "The server does not let this client in.",
+        429: "The server has too many requests.",
+        503: "Service temporarily unavailable.",
+    }
+    hint = "Set EDCHAT_TOKEN or Chat(token=…)." if status in (401, 403) else None
+    seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+    text = words.get(status, f"The server answered with HTTP status {status}.")
+    return ConnectError(text, status=status, retry_after=seconds, hint=hint)

@@ -1,0 +1,122 @@
+"""The WebSocket carrier: one connection, opened once. Reconnecting is the core's business."""
+
+import socket
+from urllib.parse import quote
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as ws_connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
+from websockets.typing import Subprotocol
+
+from edchat_protocol import SUBPROTOCOL_V1, SUBPROTOCOL_V2
+from edchat_widget.errors import ConnectError, ConnectionLost, Refused
+
+from .transport import Endpoint, mapped, refusal
+
+OPEN_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 2.0
+MAX_FRAME = 16 * 1024 * 1024  # a batch of events, not one frame: far above what a sane server sends
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
+
+
+class WebSocketTransport:
+    """Frames over one WebSocket."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the server agreed to."""
+        return self._connection.subprotocol
+
+    async def send(self, raw: bytes) -> None:
+        """Write one frame, as text."""
+        with mapped(opening=False):
+            try:
+                await self._connection.send(raw, text=True)
+            except ConnectionClosed as exc:
+                raise _lost(exc) from exc
+
+    async def receive(self) -> bytes | str:
+        """Return the next frame."""
+        with mapped(opening=False):
+            try:
+                return await self._connection.recv(decode=False)
+            except ConnectionClosed as exc:
+                raise _lost(exc) from exc
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close politely."""
+        await self._connection.close(code, reason)
+
+    def abort(self) -> None:
+        """Drop the socket without a word."""
+        self._connection.transport.abort()
+
+
+async def connect_ws(endpoint: Endpoint, session: str) -> WebSocketTransport:
+    """Open a WebSocket to the endpoint's ``/ws/chat``.
+
+    Raises:
+        ConnectError, Timeout, Refused
+    """
+    url = f"ws{endpoint.url.removeprefix('http')}/ws/chat?session_id={quote(session)}"
+    with mapped(opening=True):
+        try:
+            connection = await ws_connect(
+                url,
+                subprotocols=[Subprotocol(SUBPROTOCOL_V2), Subprotocol(SUBPROTOCOL_V1)],
+                additional_headers=endpoint.headers,
+                compression=None,
+                open_timeout=OPEN_TIMEOUT,
+                close_timeout=CLOSE_TIMEOUT,
+                # The core's own heartbeat judges the peer; this one only keeps proxies awake, and must
+                # not kill a version 1 server that cannot answer while its agent works.
+                ping_interval=20,
+                ping_timeout=None,
+                max_size=MAX_FRAME,
+                proxy=None if endpoint.loopback else True,
+            )
+        except InvalidStatus as exc:
+            response = exc.response
+            raise refusal(response.status_code, response.headers.get("Retry-After")) from exc
+        except InvalidURI as exc:
+            raise Refused("The server's address is not one that can be connected to.") from exc
+        except InvalidMessage as exc:
+            raise ConnectError("What answers at this address speaks no HTTP.") from exc
+        except (InvalidHandshake, WebSocketException) as exc:
+            raise ConnectError(f"The WebSocket handshake failed ({type(exc).__name__}).") from exc
+    _tune(connection)
+    return WebSocketTransport(connection)
+
+
+def _tune(connection: ClientConnection) -> None:
+    # asyncio sets TCP_NODELAY itself. The rest finds a dead peer sooner; not every system has all of it.
+    sock = connection.transport.get_extra_info("socket")
+    if sock is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _lost(exc: ConnectionClosed) -> ConnectionLost:
+    if exc.rcvd is None:
+        return ConnectionLost("The connection was cut.", close_code=1006)
+    words = {
+        1001: "The server is going away.", 1011: "The server had an error.", 1012: "The server restarts.",
+        1013: "The server is overloaded.", 4409: "Another connection of this chat took over.",
+        4502: "The server wants a valid token.", 4503: "The server does not let this client in.",
+    }
+    code = exc.rcvd.code
+    text = words.get(code) or exc.rcvd.reason or f"The server closed the connection ({code})."
+    return ConnectionLost(text, close_code=code)
