@@ -8,7 +8,7 @@ from edchat_server.backlog.themes import suggest_epic
 from .fields import GAP, Found, criteria_items, find_fields, has_block, known_epic, priority_value, take_epic
 from .plan import Asked, Call, Conversation, Plan
 from .text import Masked, has_quote, is_quote, only_quote, split_list, split_numbered, split_words
-from .words import NUMBER_WORDS, PRIORITY, PRIORITY_WORDS, TYPE_WORDS
+from .words import NUMBER_WORDS, PRIORITY, PRIORITY_WORDS, SINGULAR, TYPE_WORDS
 
 MAX_AT_ONCE = 10
 MAX_ASKED = 50
@@ -16,20 +16,29 @@ TITLE_MAX = 200
 
 _I = re.IGNORECASE
 _LEAD = re.compile(
-    r"^(?:(?:for|about|that|which|titled|entitled|called|named|on|regarding|to|so that|where|namely|von|für|zu|über|"
+    r"^(?:(?:for|about|that|which|titled|entitled|called|named|on|regarding|to|so that|where|namely|von|für (?:den|die|das)|für|zu|über|"
     r"with (?:the )?(?:title|name)|(?:the )?title(?: is)?|mit dem titel)\b\s*|[\s:：,;.–—-]+)+",
     _I,
 )
 _ARTICLE = re.compile(r"^(?:an?|the|our|some|eine?n?|der|die|das)\s+(?=\S)", _I)
 _TRAIL = re.compile(
-    r"(?:[\s,;:.!?–—-]|\b(?:and|with|in|as|for|to|at|by|on|of|the|a|an|please|pls|und|mit|im|bitte|it|is|should be|"
-    r"thanks|thank you|danke|set|an|auf)$)+$",
+    r"(?:[\s,;:.!?–—-]|\b(?:and|with|in|as|for|to|at|by|on|of|the|a|an|please|pls|und|mit|im|bitte|"
+    r"thanks|thank you|danke|set|an|auf|erstellen|anlegen|hinzufügen|erzeugen)$)+$",
     _I,
 )
 _ONLY_GLUE = re.compile(
     r"^[\s,;:.()–—-]*(?:(?:and|with|in|as|for|to|at|by|on|of|the|an?|please|und|mit|im|bitte|it|is|it's|make|set|"
     r"should|be|also|give|has|having|all|put)[\s,;:.()–—-]*)*$",
     _I,
+)
+_NEXT_STORY = re.compile(
+    rf"\s*(?:,|;|\band\b|&|\bund\b|\bplus\b)\s*(?:and\s+)?(?=an?\s|another\s|eine?n?\s|p[0-9]|{PRIORITY})"
+    rf"(?P<before>(?:an?\s+|another\s+|eine?n?\s+)?(?:(?:p[0-9]|{PRIORITY})(?:\s(?:priority|prio))?[\s-]+)?)"
+    rf"(?P<noun>{SINGULAR})\s+(?=for\b|to\b|about\b|called\b|für\b)",
+    _I,
+)
+_IN_EPIC = re.compile(
+    r"^\s*(?:in|under|for|to)\s+(?:the\s)?(?P<e>[\w&-]+(?:\s[\w&-]+)??)\s*(?=for\b|:|to\b|about\b|called\b|that\b)", _I
 )
 _EXCEPT = re.compile(
     rf"[,;.(]?\s*\b(?:make\s+)?(?:all|everything|each|both|alle|beide)\b(?P<mid>[^.\n;]{{0,30}}?)\b(?P<p>p[0-9]|{PRIORITY})\b"
@@ -53,6 +62,12 @@ def plan_create(masked: Masked, body: str, before: str, *, several: bool, conv: 
     _epic_in_front(before, shared, conv)
     count = _number_in(before)
     several = several or (count or 1) > 1
+    parts = [(before, body), *_more_stories(body)]
+    if len(parts) > 1:
+        parts[0] = (before, _NEXT_STORY.split(body, maxsplit=1)[0])
+        plans = [plan_create(masked, b, w, several=False, conv=conv) for w, b in parts]
+        return _plan_for([call.args for plan in plans for call in plan.calls])
+    body = _epic_at_start(body, shared, conv)
     overall, exceptions, body = _overall_priority(body)
     if overall:
         shared["priority"] = overall
@@ -68,7 +83,7 @@ def story_args(masked: Masked, found: Found) -> dict[str, Any]:
     """Return the arguments of create_story for text whose fields are already found."""
     args = dict(found.args)
     title, technical, description = _sort_out(found.rest)
-    if has_quote(title) and not is_quote(title) and re.match(r"^\s*\ue000", title):
+    if has_quote(title) and not is_quote(title) and clean_probe(title).startswith("\ue000"):
         description = f"{title}\n{description}" if len(title) > 60 else description
         title = only_quote(title)
     title = clean_title(masked, title)
@@ -94,6 +109,7 @@ def clean_title(masked: Masked, text: str) -> str:
     text = _ARTICLE.sub("", text)
     text = _TRAIL.sub("", text).strip(" *_#|-–—:;,")
     text = re.sub(r"\s+", " ", masked.restore(text, marks=not is_quote(text)))
+    text = re.sub(r"\s(?:story|ticket)$", "", text, flags=_I) if len(text.split()) > 2 else text
     return text[:1].upper() + text[1:] if text[1:2].islower() or text[1:2] in {"", " ", "-"} else text
 
 
@@ -219,6 +235,23 @@ def _unbulleted(body: str) -> tuple[str, tuple[str, ...]]:
     return body, ()
 
 
+def _more_stories(body: str) -> list[tuple[str, str]]:
+    """Find ``… and a P1 story for …`` behind the first story: (what is before its noun, what follows)."""
+    found = list(_NEXT_STORY.finditer(body)) if len(body) < 2_000 else []
+    ends = [*(m.start() for m in found[1:]), len(body)][: len(found)]
+    return [(f"{m['before']} {m['noun']}", body[m.end() : end]) for m, end in zip(found, ends, strict=True)]
+
+
+def _epic_at_start(body: str, shared: dict[str, Any], conv: Conversation) -> str:
+    """``a story in Checkout for gift cards``: the epic's name right behind the noun."""
+    match = _IN_EPIC.match(body)
+    known = known_epic(match["e"], conv.epics) if match else None
+    if match is None or known is None:
+        return body
+    shared.setdefault("epic", known)
+    return body[match.end() :]
+
+
 def _number_in(text: str) -> int | None:
     for word in re.findall(r"\w+", text.casefold()):
         if word in NUMBER_WORDS:
@@ -261,10 +294,16 @@ def _apply_exceptions(items: list[dict[str, Any]], exceptions: list[tuple[str, s
 
 def _with_epic(args: dict[str, Any]) -> dict[str, Any]:
     if not args.get("epic"):
-        epic = suggest_epic(args["title"]) or suggest_epic(str(args.get("user_story", "")))
+        epic = _named_in(args["title"]) or suggest_epic(args["title"]) or suggest_epic(str(args.get("user_story", "")))
         if epic:
             args = {**args, "epic": epic}
     return args
+
+
+def _named_in(title: str) -> str | None:
+    """Return the epic whose name stands, with a capital, behind "in": ``Show the tax in Checkout``."""
+    match = re.search(r"\b(?:in|under)\s(?:the\s)?([A-ZÄÖÜ]\w+(?:\s[A-ZÄÖÜ]\w+)?)", title)
+    return known_epic(match[1], ()) if match else None
 
 
 def _plan_for(items: list[dict[str, Any]]) -> Plan:

@@ -36,6 +36,10 @@ _BLOCK_WITHOUT_COLON = re.compile(
 )
 
 _EPIC_NAMED = re.compile(rf"\bepic\s?[:=][^\S\n]*(?P<e>{_Q}|[^,;.\n(){GAP}]{{1,100}})", _I)
+_CAPITAL = re.compile(r"\s+(?:\ue000|[A-ZÄÖÜ])")
+_EPIC_TO = re.compile(
+    rf"\bepic\s(?:of\s\S+\s)?(?:to|is|should\sbe)\s+(?P<e>{_Q}|[^,;.\n(){GAP}]{{1,100}})", _I
+)
 _EPIC_BEHIND = re.compile(
     rf"(?:\b(?:in|into|to|under|for|within|on|im|zum)\s+)?(?:(?:the|das|dem|den)\s+)?\bepic\s+(?:called\s+|named\s+)?"
     rf"(?P<e>{_Q}|(?-i:[A-ZÄÖÜ][\w&/-]*(?:\s(?:[A-ZÄÖÜ][\w&/-]*|&))*)|[\w-]+)",
@@ -72,6 +76,7 @@ _ASSIGNEE = (
         rf"owner\s*(?:is\b|:|=)|owned\sby|zugewiesen\san|weise\s(?:sie|es)\s)\s*@?(?P<a>{_NAME})",
         _I,
     ),
+    re.compile(rf"[,;\n{GAP}]\s*(?:assignee|owner)\s+(?P<a>{_NAME})", _I),
     re.compile(r"(?:\bfor\s)?(?<![\w.])@(?P<a>\w[\w.-]{0,38}\w)"),
 )
 _TOKEN = r"#?\w[\w/+.-]*"
@@ -80,6 +85,7 @@ _LABELS = (
     re.compile(rf"\b(?:with\s+)?(?:the\s+)?(?:labels?|tags?)\s*[:=]\s*{_TOKENS}", _I),
     re.compile(rf"\bwith\s+(?:the\s+)?(?:labels?|tags?)\s+{_TOKENS}", _I),
     re.compile(rf"\b(?:labell?ed|tagged)\s+(?:with\s+|as\s+)?{_TOKENS}", _I),
+    re.compile(rf"[,;\n{GAP}]\s*(?:with\s)?(?:labels?|tags?)\s+{_TOKENS}", _I),
     re.compile(r"(?<![\w&])#(?P<l>[A-Za-z][\w-]{1,40})"),
 )
 _STATUS = (
@@ -209,10 +215,12 @@ def take_epic(masked: Masked, found: Found, epics: tuple[str, ...]) -> None:
         named = _EPIC_NAMED.match(found.rest, word.start())
         start = list(_EPIC_START.finditer(before))[-1:]
         name = before[start[0].end() :].strip() if start else ""
-        if start and 0 < len(name.split()) <= 4 and not _EPIC_STOP.search(name) and not (named and not start[0]["prep"]):
+        fits = bool(start) and 0 < len(name.split()) <= 4 and not _EPIC_STOP.search(name)
+        if fits and (start[0]["prep"] or not (named or _named_behind(found.rest, word.end(), name, start[0]))):
             span = (begin + start[0].start(), word.end())
             _set_epic(masked, found, name, span, epics, keep=before[span[0] - begin])
             return
+        named = named or _EPIC_TO.match(found.rest, word.start())
         if named:
             _set_epic(masked, found, named["e"], named.span(), epics)
             return
@@ -221,7 +229,12 @@ def take_epic(masked: Masked, found: Found, epics: tuple[str, ...]) -> None:
         _set_epic(masked, found, behind["e"], behind.span(), epics)
 
 
-_EPIC_STOP = re.compile(rf"\b(?:an?|new|this|that|story|stories|ticket|create|add|which)\b|{GAP}", _I)
+_EPIC_STOP = re.compile(rf"\b(?:an?|new|this|that|story|stories|ticket|create|add|which|change|set|its|make|move|update|the)\b|{GAP}", _I)
+
+
+def _named_behind(text: str, position: int, name: str, start: re.Match[str]) -> bool:
+    """``login epic Security``: nothing before, a capital behind, so the name is what stands behind."""
+    return not start[0].strip() and not name[:1].isupper() and _CAPITAL.match(text, position) is not None
 
 
 def _set_epic(

@@ -14,7 +14,7 @@ _Q = r"\ue000[0-9]+\ue001"
 _HEAD = re.compile(
     r"^(?:list|show|display|print|give\sme|get|fetch|find|search|look\sfor|look\sup|view|see|open|which|what(?:'s|’s|\sis|\sare)?|"
     r"whats|how\smany|how\smuch|count|number\sof|any|are\sthere|is\sthere|do\swe\shave|have\swe|tell\sme|details?|describe|"
-    r"status|summar(?:y|i[sz]e)|overview|who|where|zeige?|liste|welche[rs]?|was|wie\sviele|finde|suche|gib|anzahl|my|all|"
+    r"status|summar(?:y|i[sz]e)|overview|who|where|zeige?|liste|welche[rs]?|was|wie\sviele|finde|suche|gib|anzahl|my|all|is|has|does|did|"
     r"everything|recap|read|explain)\b"
     rf"|^(?:(?:p[0-9]|{PRIORITY}|{STATUS}|{either(OPEN_WORDS)})\s)?{PLURAL}\b",
     _I,
@@ -32,10 +32,12 @@ _LIMIT = re.compile(
     rf"|\b(?P<m>[0-9]{{1,3}})\s(?={NOUN}\b)",
     _I,
 )
-_PRIORITY = re.compile(rf"\bp(?P<d>[0-9])\b|\b(?P<w>{PRIORITY})(?=[\s-](?:priority|prio|priorität|{NOUN})\b)|\b(?:priority|prio)\s(?P<v>{PRIORITY})\b", _I)
+_PRIORITY = re.compile(rf"\bp(?P<d>[0-9])s?\b|\b(?P<w>{PRIORITY})(?=[\s-](?:priority|prio|priorität|{NOUN})\b)|\b(?:priority|prio)\s(?P<v>{PRIORITY})\b", _I)
 _LONE_PRIORITY = re.compile(rf"\b(?:is|are|marked|that's|ist|sind)\s(?P<w>{PRIORITY})\b", _I)
 _STATUS = re.compile(rf"(?:\b(?:with\s)?status\s(?:is\s|of\s|=\s?)?)?\b(?P<s>{STATUS})\b", _I)
-_OPEN = re.compile(rf"\b(?:{either(OPEN_WORDS)})\b", _I)
+_OPEN = re.compile(
+    rf"\b(?:{either(OPEN_WORDS)})\b|\b(?:not|\w+n['’]t)\s(?:yet\s)?(?:done|finished|closed|complete)\b", _I
+)
 _TYPE = re.compile(rf"\b(?P<t>{either(TYPE_WORDS)})\b", _I)
 _ASSIGNEE = re.compile(
     rf"\b(?:assigned\sto|owned\sby|for\s@|belong(?:s|ing)?\sto|zugewiesen\san)\s*@?(?P<a>{_Q}|[\w.-]*\w(?:\s(?-i:[A-Z])[\w-]+)?)|(?<!\w)@(?P<b>\w[\w.-]*)"

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from .fields import GAP
 from .plan import Conversation, StoryRef
 from .words import NOUN, ORDINAL, ORDINALS, STORY_ID
 
@@ -47,6 +48,11 @@ def story_ids(text: str) -> tuple[str, ...]:
             found.append(more["n"])
             position = more.end()
     return tuple(dict.fromkeys(f"STORY-{int(n)}" for n in found))
+
+
+def without_ids(text: str) -> str:
+    """Return the text with a gap where each id was."""
+    return _IDS.sub(GAP, text)
 
 
 def who_is_meant(text: str, conv: Conversation) -> Meant:

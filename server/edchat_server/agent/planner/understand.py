@@ -32,7 +32,7 @@ _BEFORE = (
 )
 _CREATE = re.compile(
     rf"^(?:create|add|make|write|draft|open|file|log|raise|capture|record|prepare|set\sup|enter|generate|new|start|put|give|need|want|"
-    rf"i\sneed|we\sneed|i\swant|we\swant|there\sshould\sbe|(?:can|could)\s(?:i|we)\s(?:get|have)|have|turn\sthis\sinto|"
+    rf"get(?=\s+an?\b)|eine?n?(?=\s+neue)|i\sneed|we\sneed|i\swant|we\swant|there\sshould\sbe|(?:can|could)\s(?:i|we)\s(?:get|have)|have|turn\sthis\sinto|"
     rf"erstelle?|erzeuge?|lege?|neue[rs]?|schreibe?|mach(?:e)?|brauche[n]?)\b[\s,:]*(?P<before>{_BEFORE}{{0,7}}?)"
     rf"(?P<noun>{NOUN})\b{_NOT_OBJECT}(?P<body>(?:.|\n)*)$",
     _I,
@@ -50,7 +50,9 @@ _USER_STORY = re.compile(r"^as\s(?:an?|the)\s[^\n]{2,120}?,?\si(?:\s|['’])", _
 _PRIORITY_FIRST = re.compile(rf"^(?P<before>p[0-9]|{PRIORITY})\s*[:–-]\s*(?P<body>\S(?:.|\n)*)$", _I)
 _YES = re.compile(r"(?:yes|yep|yeah|sure|ok(?:ay)?|do\s(?:it|so)|go\s(?:ahead|on)|please\s(?:do|go\sahead)|confirm(?:ed)?|ja|gerne)(?:[\s,]+(?:please|do\sit|go\sahead))?[\s!.]*", _I)
 _TO_STORY = re.compile(r"\b(?:to|for|on)\s+(?:stor(?:y|ies)[\s_-]?#?[0-9]|#[0-9]|it\b|that\sone|this\sone|them\b|the\s\w+\s(?:one|story)\b|(?:this|that)\sstory\b)", _I)
-_CRITERION = re.compile(r"^(?:add|append)\b[^\n]{0,40}\b(?:criteri(?:on|a)|definition\sof\sdone|dod|acs?|labels?|tags?)\b", _I)
+# "add a bug label to …", "add a task to STORY-3": the noun is not what shall be created.
+_NO_NEW_STORY = re.compile(r"^\s*(?:labels?|tags?|type)\b|^\s*(?:to|for|on)\s+(?:stor(?:y|ies)[\s_-]?|#)[0-9]+\W*$", _I)
+_CRITERION = re.compile(r"^(?:add|append)\b[^\n]{0,40}\b(?:criteri(?:on|a)|definition\sof\sdone|dod|acs?|labels?|tags?|description|technical\sdetails)\b", _I)
 
 
 def understand(text: str, conversation: Conversation) -> Plan:
@@ -73,7 +75,7 @@ def _wish(masked: Masked, text: str, conv: Conversation) -> Plan | None:
         return plan
     if _USER_STORY.match(text):
         return plan_create(masked, text, "", several=False, conv=conv)
-    if looks_like_update(text, conv) and not _clear_create(text):
+    if looks_like_update(text, conv) and not _clear_create(text, conv):
         plan = plan_update(masked, text, conv)
         if plan:
             return plan
@@ -170,14 +172,15 @@ def _reply(masked: Masked, conv: Conversation) -> Plan | None:
     return Plan(plan.kind, tuple(Call(c.tool, {**asked.args, **c.args}) for c in plan.calls), plan.say, plan.asked)
 
 
-def _clear_create(text: str) -> bool:
+def _clear_create(text: str, conv: Conversation) -> bool:
     """Say whether it is a new story, although the sentence looks like a change."""
     if _CRITERION.match(text):
         return False
     created = _CREATE.match(text)
+    if created and not _is_object(created["before"], conv):
+        return False
     if created:
-        first = re.split(r"[:.\n]", created["body"], maxsplit=1)[0]
-        return not (story_ids(first) and _TO_STORY.search(first))
+        return _NO_NEW_STORY.match(created["body"]) is None
     return re.match(r"^add\b", text, _I) is not None and not _TO_STORY.search(text)
 
 

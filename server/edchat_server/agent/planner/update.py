@@ -6,11 +6,13 @@ from typing import Any
 from .create import too_many
 from .fields import GAP, Found, criteria_items, find_fields, known_epic, priority_value, status_value
 from .plan import Asked, Call, Conversation, Plan
-from .refer import Meant, reference, story_ids, who_is_meant
+from .refer import Meant, reference, story_ids, who_is_meant, without_ids
 from .text import Masked
 from .words import OPEN_WORDS, PRIORITY, STATUS, TYPE_WORDS, either
 
 MAX_UNNAMED = 3
+
+_Group = tuple[tuple[str, ...], dict[str, Any], bool]
 
 _I = re.IGNORECASE
 _Q = r"\ue000[0-9]+\ue001"
@@ -35,7 +37,7 @@ _ADD_ITEM = re.compile(
 )
 _ADD_QUOTED = re.compile(rf"\badd\s+(?P<v>{_Q})\s+(?:as|to)\s+(?:an?\s|the\s)?{_LIST_NAME}", _I)
 _TEXT_FIELD = re.compile(
-    r"\b(?:set|change|update)?\s*(?:the\s)?(?P<name>description|user\sstory|technical\sdetails)\b(?P<ref>[^\n:=]{0,60}?)"
+    r"\b(?:set|change|update|add)?\s*(?:the\s|an?\s)?(?P<name>description|user\sstory|technical\sdetails)\b(?P<ref>[^\n:=]{0,60}?)"
     r"(?:\bto\b|[:=])\s*(?P<v>\S(?:.|\n)*)$",
     _I,
 )
@@ -53,8 +55,8 @@ _ASSIGN = re.compile(rf"\bassign\s+(?P<a>{_Q}|@?[\w.-]+(?:\s(?-i:[A-Z])[\w-]+)?)
 _ASSIGN_TO = re.compile(rf"\b(?:re)?assign(?:ed)?\b[^\n]{{0,60}}?\bto\s+@?(?P<a>{_Q}|[\w.-]*\w(?:\s(?-i:[A-Z])[\w-]+)?)", _I)
 _UNASSIGN = re.compile(r"\bunassign\b|\bassign(?:ed)?\b[^\n]{0,40}\bto\s(?:nobody|no\sone)\b|\bremove\sthe\sassignee\b", _I)
 _ADD_LABEL = re.compile(
-    rf"\b(?:add|put)\b[^\n]{{0,20}}?\b(?:labels?|tags?)\s+(?P<l>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\b(?:tag|label)\s+"
-    rf"(?:[^\n]{{1,40}}?\s)?(?:with|as)\s+(?P<l2>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\badd\s+(?:the\s)?(?P<l3>{_Q}|#?[\w-]+)\s(?:label|tag)\b",
+    rf"\b(?:add|put)\b[^\n]{{0,20}}?\b(?:labels?|tags?)\s+(?!to\b|on\b)(?P<l>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\b(?:tag|label)\s+"
+    rf"(?:[^\n]{{1,40}}?\s)?(?:with|as)\s+(?P<l2>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\badd\s+(?:the\s|an?\s)?(?P<l3>{_Q}|#?[\w-]+)\s(?:label|tag)\b",
     _I,
 )
 _REMOVE_LABEL = re.compile(
@@ -108,7 +110,7 @@ def changes_in(masked: Masked, text: str, conv: Conversation) -> dict[str, Any]:
         return args
     text = _take_people_and_labels(masked, text, args)
     _take_points(text, args)
-    found = find_fields(masked, f", {text}", epics=conv.epics)
+    found = find_fields(masked, f", {without_ids(text)}", epics=conv.epics)
     for name, value in found.args.items():
         if name == "labels":
             args["add_labels"] = [*args.get("add_labels", []), *value]
@@ -121,11 +123,9 @@ def changes_in(masked: Masked, text: str, conv: Conversation) -> dict[str, Any]:
     return args
 
 
-def _changes_by_story(
-    masked: Masked, text: str, conv: Conversation
-) -> list[tuple[tuple[str, ...], dict[str, Any], bool]]:
+def _changes_by_story(masked: Masked, text: str, conv: Conversation) -> list[_Group]:
     """Return (stories, changes, each was named) for each part of the sentence that has its own stories."""
-    groups: list[tuple[tuple[str, ...], dict[str, Any], bool]] = []
+    groups: list[_Group] = []
     waiting: tuple[str, ...] = ()
     for clause in _clauses(text):
         args = changes_in(masked, clause, conv)
@@ -140,16 +140,21 @@ def _changes_by_story(
         elif not args:
             waiting = (*waiting, *(meant.ids if meant.explicit else ()))
         elif ids or waiting:
+            if groups and _VERB.match(clause):
+                groups[-1] = _with_ids(groups[-1], waiting)
+                waiting = ()
             _add_group(groups, (*waiting, *ids), args, named)
             waiting = ()
         else:
             return []
-    return groups
+    return [*groups[:-1], _with_ids(groups[-1], waiting)] if groups else []
 
 
-def _add_group(
-    groups: list[tuple[tuple[str, ...], dict[str, Any], bool]], ids: tuple[str, ...], args: dict[str, Any], named: bool
-) -> None:
+def _with_ids(group: _Group, ids: tuple[str, ...]) -> _Group:
+    return (tuple(dict.fromkeys((*group[0], *ids))), group[1], group[2])
+
+
+def _add_group(groups: list[_Group], ids: tuple[str, ...], args: dict[str, Any], named: bool) -> None:
     ids = tuple(dict.fromkeys(ids))
     if groups and groups[-1][0] == ids:
         merged = {**groups[-1][1], **args}
@@ -250,7 +255,7 @@ def _take_status(found: Found, args: dict[str, Any]) -> None:
             args["status"] = status_value(match["s"])
             return
     for verb, status in _STATUS_VERBS:
-        if verb.match(found.rest.strip()):
+        if verb.match(found.rest.strip(" ,")):
             args["status"] = status
             return
 
