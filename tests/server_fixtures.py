@@ -6,7 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,15 +96,18 @@ class Client:
 
     def __post_init__(self) -> None:
         self.ws: ClientConnection | None = None
+        self._stack = ExitStack()
 
     def open(self, **headers: str) -> "Client":
         self.conn += 1
         token = self.server.ready["token"]
         if token:
             headers.setdefault("Authorization", f"Bearer {token}")
-        self.ws = connect(
-            self.server.ws, subprotocols=[Subprotocol("edchat.v2")], additional_headers=headers,
-            proxy=None, compression=None,
+        self.ws = self._stack.enter_context(
+            connect(
+                self.server.ws, subprotocols=[Subprotocol("edchat.v2")], additional_headers=headers,
+                proxy=None, compression=None,
+            )
         )
         self.send({"type": "hello", "data": {
             "proto": 2, "session": self.session, "client": self.client, "conn": self.conn,
@@ -163,9 +166,8 @@ class Client:
                 return str(event["data"]["status"])
 
     def close(self) -> None:
-        if self.ws is not None:
-            self.ws.close()
-            self.ws = None
+        self._stack.close()
+        self.ws = None
 
 
 def fold(log: dict[int, dict[str, Any]]) -> list[tuple[str, ...]]:

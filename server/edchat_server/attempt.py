@@ -153,7 +153,8 @@ class Attempt:
             self._journal.add([status, *missing])
             self._audit(missing)
         if mine:
-            return None if state.next else _AT_END
+            # `next` leaves out tasks that are done but not yet part of a checkpoint; `tasks` has them.
+            return None if state.tasks else _AT_END
         before = await self.store.run_frames(str(owner)) if owner else []
         return opening(
             present, content=self.claim.content, input_id=self.claim.input_id,
