@@ -26,6 +26,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from edchat_server.__main__ import add_options, serve
 from edchat_server.agent.graph import build_agent
 from edchat_server.app import BuiltAgent
+from edchat_server.serving import Ready, serve_until_told
+from edchat_server.settings import Settings
 
 
 class ScriptedModel(BaseChatModel):
@@ -89,6 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     add_options(parser)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--open", action="store_true", help="no token, as when a person starts the server")
     given = parser.parse_args()
 
     def build(name: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:
@@ -97,7 +100,11 @@ def main() -> int:
         model = ScriptedModel(pause=given.pause)
         return BuiltAgent(agent=build_agent(model, checkpointer=checkpointer), name="scripted", offline=True)
 
-    return serve(given, build=build)
+    if not given.open:
+        return serve(given, build=build)
+    settings = Settings.from_env(port=given.port, data_dir=given.data_dir, model=given.model)
+    asyncio.run(serve_until_told(settings, ready=Ready(fd=given.ready_fd), build=build))
+    return 0
 
 
 if __name__ == "__main__":

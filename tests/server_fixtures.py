@@ -51,11 +51,16 @@ def environment(**extra: str) -> dict[str, str]:
 
 @contextmanager
 def server(
-    data_dir: Path, *options: str, script: bool = True, **env: str
+    data_dir: Path, *options: str, script: bool = True, open_to_all: bool = False, **env: str
 ) -> Iterator[ServerProcess]:
-    """Run a server until the block ends. Its log goes to ``server.log`` in the data folder."""
+    """Run a server until the block ends. Its log goes to ``server.log`` in the data folder.
+
+    `open_to_all`: without a token, which the ready line would otherwise bring along.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *([str(SCRIPT)] if script else ["-m", "edchat_server"])]
+    if open_to_all:
+        command.append("--open")
     with (data_dir / "server.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             [*command, "--port", "0", "--ready-fd", "1", "--data-dir", str(data_dir), *options],
