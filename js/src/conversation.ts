@@ -199,7 +199,7 @@ export class Conversation {
 
   // ---------------------------------------------------------------- page -> kernel
 
-  /** Sends `text` as a new message; false where it stays in the composer, with the reason in `notice`. */
+  /** Sends `text` as a new message; false where it stays in the composer: `notice` or `gone` says why. */
   submit(text: string): boolean {
     const content = text.trim();
     if (!content) return false;
@@ -210,10 +210,7 @@ export class Conversation {
     }
     const message: Outgoing = { id: this.mint(), text: content, at: this.timers.now() };
     return batch(() => {
-      if (!this.send({ intent: "submit", id: message.id, text: content })) {
-        this.notice.value = "Not sent: the kernel is gone. Your text is kept here.";
-        return false;
-      }
+      if (!this.send({ intent: "submit", id: message.id, text: content })) return false;
       this.hold(message);
       if (this.kept !== null) this.keep.put(this.kept, message);
       this.write("");

@@ -26,8 +26,8 @@ export function Badge() {
       <span class={`badge ${tone}`} title={detail || undefined} data-state={gone ? "gone" : connection.state}>
         {tone === "busy" ? <Spinner /> : <Icon name={tone === "good" ? "check" : "off"} />}
         <span>{text}</span>
-        {tone !== "good" && detail && <span class="sr-only">. {detail}</span>}
       </span>
+      {tone !== "good" && detail && <span class="sr-only">{detail}</span>}
       {retry && (
         <button type="button" class="small" onClick={() => conversation.reconnect()}>
           Retry
