@@ -20,13 +20,16 @@ export function themeSaidBy(element: Marked): Theme | null {
   return null;
 }
 
-/** The elements around `el`, innermost first, out of every shadow root that it stands in. */
+/** The elements around `el`, innermost first, out of every shadow root that it stands in, and the page's own. */
 function* around(el: Element): Generator<Element> {
   for (let at: Element | null = el; at; ) {
     yield at;
     const root = at.getRootNode();
     at = at.parentElement ?? (root instanceof ShadowRoot ? root.host : null);
   }
+  // Hosts render into an element first and attach it later.
+  yield document.body;
+  yield document.documentElement;
 }
 
 export function themeOf(el: Element): Theme {
@@ -49,11 +52,14 @@ export function watchTheme(el: Element, change: (theme: Theme) => void): () => v
   for (const element of [document.documentElement, document.body]) {
     observer.observe(element, { attributes: true, attributeFilter });
   }
+  const attached = new ResizeObserver(look);
+  attached.observe(el);
   const media = matchMedia("(prefers-color-scheme: dark)");
   media.addEventListener("change", look);
   look();
   return () => {
     observer.disconnect();
+    attached.disconnect();
     media.removeEventListener("change", look);
   };
 }

@@ -8,22 +8,29 @@ interface Element {
   readonly props: Record<string, unknown>;
 }
 
+interface Seen {
+  elements: Element[];
+  text: string;
+  deepest: number;
+}
+
 /** Every element and every text in a tree of vnodes; components count as elements named after them. */
-function walk(node: ComponentChildren, into: { elements: Element[]; text: string }) {
-  if (Array.isArray(node)) for (const child of node) walk(child, into);
+function walk(node: ComponentChildren, into: Seen, depth = 0): Seen {
+  into.deepest = Math.max(into.deepest, depth);
+  if (Array.isArray(node)) for (const child of node) walk(child, into, depth);
   else if (typeof node === "string" || typeof node === "number") into.text += node;
   else if (node && typeof node === "object") {
     const { type, props } = node as VNode<Record<string, unknown>>;
     const tag = typeof type === "string" ? type : type === Fragment ? "Fragment" : type.name;
     into.elements.push({ tag, props });
     if (tag === "CodeBlock") into.text += String(props["code"]);
-    walk(props["children"] as ComponentChildren, into);
+    walk(props["children"] as ComponentChildren, into, depth + 1);
   }
   return into;
 }
 
 const render = (markdown: string) =>
-  walk(lex(markdown).map((token) => vnode(token)), { elements: [], text: "" });
+  walk(lex(markdown).map((token) => vnode(token)), { elements: [], text: "", deepest: 0 });
 const tags = (markdown: string) => render(markdown).elements.map(({ tag }) => tag);
 
 const HOSTILE = [
@@ -95,10 +102,30 @@ for (const [name, source] of [
   ["a wide table", `${"|".repeat(20_000)}\n${"|-".repeat(20_000)}|`],
 ] as const) {
   test(`nothing is lost and nothing overflows: ${name}`, { timeout: 10_000 }, () => {
-    const { text } = render(source);
+    const { text, deepest } = render(source);
     if (source.includes("x")) assert.ok(text.includes("x"));
+    assert.ok(deepest <= 70, `${deepest} levels`);
   });
 }
+
+test("a block too long for inline rules shows as plain text", () => {
+  assert.ok(!tags("_a_ ".repeat(10_000)).includes("em"));
+  assert.ok(tags("_a_ ".repeat(100)).includes("em"));
+});
+
+test("nesting ends at a depth that no renderer minds, and its content is still there", () => {
+  const nested = render(`${Array.from({ length: 28 }, (_, i) => `${"  ".repeat(i)}- a`).join("\n")}z`);
+  assert.ok(nested.deepest <= 70, `${nested.deepest} levels`);
+  assert.match(nested.text, /z$/);
+});
+
+test("the guard against recursion leaves rules and ordinary lists alone", () => {
+  assert.deepEqual(tags("-".repeat(80)), ["hr"]);
+  assert.ok(tags("- a\n  - b\n    - c").includes("ul"));
+  for (const deep of ["> ".repeat(25) + "x", "- ".repeat(25) + "x", `${" ".repeat(64)}- x`]) {
+    assert.deepEqual(tags(`a\n\n${deep}`), ["p"], deep);
+  }
+});
 
 const ANSWER = `# Plan
 

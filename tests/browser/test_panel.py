@@ -221,6 +221,28 @@ def test_retry_stop_reconnect_and_new_chat_say_so_to_the_kernel(panel: Open) -> 
     assert intents(page, "cancel") == [{"intent": "cancel", "run": "r1"}]
 
 
+def test_the_theme_is_the_hosts_even_if_it_attaches_the_element_later(panel: Open) -> None:
+    page = panel(scene="story")
+    page.evaluate(
+        """() => {
+          document.body.setAttribute("data-jp-theme-light", "false");
+          const later = document.createElement("div");
+          show(later);
+          document.body.append(later);
+          const marked = document.body.appendChild(document.createElement("div"));
+          const inside = document.createElement("div");
+          show(inside);
+          marked.setAttribute("data-theme", "light");
+          marked.append(inside);
+        }"""
+    )
+    hosts = page.locator(".edchat-host")
+    for nth, theme in enumerate(("dark", "dark", "light")):
+        expect(hosts.nth(nth)).to_have_attribute("data-theme", theme)
+    page.evaluate("document.body.setAttribute('data-jp-theme-light', 'true')")
+    expect(hosts.nth(0)).to_have_attribute("data-theme", "light")
+
+
 @pytest.mark.parametrize("width", [760, 320])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_scene_fits_and_is_quiet(panel: Open, theme: str, width: int) -> None:
