@@ -7,7 +7,7 @@ from edchat_server.backlog.themes import suggest_epic
 
 from .fields import GAP, Found, criteria_items, find_fields, has_block, known_epic, priority_value, take_epic
 from .plan import Asked, Call, Conversation, Plan
-from .text import Masked, has_quote, is_quote, only_quote, split_list, split_numbered, split_words
+from .text import Masked, has_quote, is_quote, only_quote, split_list, split_numbered, split_words, strip_end
 from .words import NUMBER_WORDS, PRIORITY, PRIORITY_WORDS, SINGULAR, TYPE_WORDS
 
 MAX_AT_ONCE = 10
@@ -107,7 +107,7 @@ def clean_title(masked: Masked, text: str) -> str:
         return masked.restore(text).strip()
     text = _LEAD.sub("", text.strip())
     text = _ARTICLE.sub("", text)
-    text = _TRAIL.sub("", text).strip(" *_#|-–—:;,")
+    text = strip_end(_TRAIL, text).strip(" *_#|-–—:;,")
     text = re.sub(r"\s+", " ", masked.restore(text, marks=not is_quote(text)))
     text = re.sub(r"\s(?:story|ticket)$", "", text, flags=_I) if len(text.split()) > 2 else text
     return text[:1].upper() + text[1:] if text[1:2].islower() or text[1:2] in {"", " ", "-"} else text

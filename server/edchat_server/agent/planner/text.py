@@ -55,6 +55,16 @@ def mask(text: str) -> Masked:
     return Masked(_QUOTE.sub(take, text), tuple(quotes))
 
 
+def strip_end(pattern: re.Pattern[str], text: str) -> str:
+    """Return the text without what the pattern, which ends with ``$``, finds at its end.
+
+    Only the last 200 characters are searched, so that a long run of commas costs no more than a short one.
+    """
+    while (shorter := text[:-200] + pattern.sub("", text[-200:])) != text:
+        text = shorter
+    return text
+
+
 def is_quote(part: str) -> bool:
     """Say whether the part is one quotation and nothing else."""
     return _PLACEHOLDER.fullmatch(part.strip(" .,:;")) is not None

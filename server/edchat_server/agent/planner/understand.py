@@ -8,9 +8,13 @@ from .plan import Asked, Call, Conversation, Plan
 from .query import plan_query
 from .refer import story_ids
 from .talk import lost, no_action, small_talk
-from .text import Masked, mask, normalise, split_list
+from .text import Masked, mask, normalise, split_list, strip_end
 from .update import changes_in, looks_like_update, plan_update
 from .words import NOUN, NUMBER_WORDS, PLURAL, PRIORITY, TYPE_WORDS, either
+
+READ_MAX = 4_000
+HEAD_MAX = 600
+DESCRIPTION_MAX = 20_000
 
 _I = re.IGNORECASE
 _POLITE = re.compile(
@@ -48,6 +52,7 @@ _FORM_TITLE = re.compile(r"^[ *_#-]{0,6}(?:story|title|titel|summary|name)[*_]{0
 _FORM_ANY = re.compile(r"^[ *_#-]{0,6}[\w ]{2,30}[*_]{0,2}\s?[:=]", _I)
 _USER_STORY = re.compile(r"^as\s(?:an?|the)\s[^\n]{2,120}?,?\si(?:\s|['’])", _I)
 _PRIORITY_FIRST = re.compile(rf"^(?P<before>p[0-9]|{PRIORITY})\s*[:–-]\s*(?P<body>\S(?:.|\n)*)$", _I)
+_THANKS_AT_END = re.compile(r"[\s,]+(?:please|pls|thanks|thank\syou|bitte|danke)[\s!.]*$", _I)
 _YES = re.compile(r"(?:yes|yep|yeah|sure|ok(?:ay)?|do\s(?:it|so)|go\s(?:ahead|on)|please\s(?:do|go\sahead)|confirm(?:ed)?|ja|gerne)(?:[\s,]+(?:please|do\sit|go\sahead))?[\s!.]*", _I)
 _TO_STORY = re.compile(r"\b(?:to|for|on)\s+(?:stor(?:y|ies)[\s_-]?#?[0-9]|#[0-9]|it\b|that\sone|this\sone|them\b|the\s\w+\s(?:one|story)\b|(?:this|that)\sstory\b)", _I)
 # "add a bug label to …", "add a task to STORY-3": the noun is not what shall be created.
@@ -62,8 +67,28 @@ def understand(text: str, conversation: Conversation) -> Plan:
     stored, never obeyed.
     """
     text = normalise(text)
-    if not text:
-        return lost()
+    if len(text) > READ_MAX:
+        return _understand_long(text, conversation)
+    return _understand(text, conversation) if text else lost()
+
+
+def _understand_long(text: str, conv: Conversation) -> Plan:
+    """Read the beginning as the wish; the whole text becomes the description of the one story it asks for."""
+    cut = max(text.rfind("\n", 0, HEAD_MAX), 0) or max(text.rfind(" ", 0, HEAD_MAX), 0) or HEAD_MAX
+    plan = _understand(text[:cut], conv)
+    if plan.kind != "create" or len(plan.calls) != 1:
+        return Plan(
+            "unknown",
+            say=f"The message has {len(text)} characters, and I read at most {READ_MAX} unless they describe one "
+            "new story. Nothing was changed; please send it in parts.",
+        )
+    kept = text if len(text) <= DESCRIPTION_MAX else text[: DESCRIPTION_MAX - 1] + "…"
+    note = "" if kept == text else f"The description holds the first {DESCRIPTION_MAX} characters of the text."
+    call = plan.calls[0]
+    return Plan("create", (Call(call.tool, {**call.args, "description": kept}),), say=note)
+
+
+def _understand(text: str, conversation: Conversation) -> Plan:
     masked = mask(text)
     plan = _reply(masked, conversation) if conversation.asked else None
     return plan or small_talk(text) or _wish(masked, _without_politeness(masked.text), conversation) or lost()
@@ -205,4 +230,4 @@ def _without_politeness(text: str) -> str:
         if shorter == text or not shorter:
             break
         text = shorter
-    return re.sub(r"[\s,]+(?:please|pls|thanks|thank\syou|bitte|danke)[\s!.]*$", "", text, flags=_I) or text
+    return strip_end(_THANKS_AT_END, text) or text
