@@ -62,17 +62,17 @@ const STATE_ICONS: Readonly<Record<Exclude<Phase, "running">, IconName>> = {
 function Exchange({ part }: { part: ToolCallPart }) {
   return (
     <div class="exchange">
-      <h4>Tool</h4>
+      <p class="caption">Tool</p>
       <code>{part.tool}</code>
       {Object.keys(part.input ?? {}).length > 0 && (
         <>
-          <h4>Asked for</h4>
+          <p class="caption">Asked for</p>
           <pre tabIndex={0}>{JSON.stringify(part.input, null, 2)}</pre>
         </>
       )}
       {part.output && (
         <>
-          <h4>Result</h4>
+          <p class="caption">Result</p>
           <pre tabIndex={0}>{part.output}</pre>
         </>
       )}
