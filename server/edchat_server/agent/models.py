@@ -101,10 +101,14 @@ def load_model(
                 "Write EDCHAT_MODEL as provider:model, such as openai:gpt-5, anthropic:claude-sonnet-5 or "
                 "ollama:llama3.2.",
             ) from exc
-        raise ModelError(f"The model {name!r} could not be set up: {_brief(str(exc), environ)}", _CHECK) from exc
+        raise ModelError(
+            f"The model {name!r} could not be set up: {_brief(str(exc), environ)}", _CHECK
+        ) from exc
     except Exception as exc:
         # Each integration raises its own kinds of errors; all of them mean the same to whoever starts the server.
-        raise ModelError(f"The model {name!r} could not be set up: {_brief(str(exc), environ)}", _CHECK) from exc
+        raise ModelError(
+            f"The model {name!r} could not be set up: {_brief(str(exc), environ)}", _CHECK
+        ) from exc
 
 
 _CHECK = "Check EDCHAT_MODEL and the provider's own variables in the environment of the server."
@@ -124,12 +128,27 @@ def explain_model_failure(exc: BaseException, *, environ: Mapping[str, str] = os
         return _by_status(status, said, exc)
     names = {c.__name__ for e in _chain(exc) for c in type(e).__mro__}
     if any("Recursion" in n for n in names):
-        return ModelFailure("The agent went in circles and was stopped. Ask for less in one message.", retryable=False)
+        return ModelFailure(
+            "The agent went in circles and was stopped. Ask for less in one message.", retryable=False
+        )
     if any("Timeout" in n for n in names):
         return ModelFailure(_with("The model did not answer in time.", said), retryable=True)
-    if names & {"ConnectError", "APIConnectionError", "ConnectionError", "ConnectionRefusedError", "gaierror"}:
+    if names & {
+        "ConnectError",
+        "APIConnectionError",
+        "ConnectionError",
+        "ConnectionRefusedError",
+        "gaierror",
+    }:
         return ModelFailure(_with("The model's server cannot be reached.", said), retryable=True)
-    if names & {"RemoteProtocolError", "ReadError", "IncompleteRead", "ProtocolError", "StreamClosed", "NetworkError"}:
+    if names & {
+        "RemoteProtocolError",
+        "ReadError",
+        "IncompleteRead",
+        "ProtocolError",
+        "StreamClosed",
+        "NetworkError",
+    }:
         return ModelFailure(_with("The model's answer broke off.", said), retryable=True)
     retryable = bool(names & {"APIError", "ResponseError"})
     return ModelFailure(_with("The model failed.", said), retryable=retryable)
@@ -141,10 +160,16 @@ def _by_status(status: int, said: str, exc: BaseException) -> ModelFailure:
         401: "The model's provider refused the key.",
         403: "The model's provider refused access.",
         404: "The model's provider does not know this model.",
-        429: "The model's provider has no credit left." if out_of_credit else "The model's provider is asked too often.",
+        429: "The model's provider has no credit left."
+        if out_of_credit
+        else "The model's provider is asked too often.",
     }.get(status)
     if head is None:
-        head = "The model's provider has a failure." if status >= 500 else "The model's provider refused the request."
+        head = (
+            "The model's provider has a failure."
+            if status >= 500
+            else "The model's provider refused the request."
+        )
     return ModelFailure(_with(head, said), retryable=status in _RETRYABLE and not out_of_credit)
 
 

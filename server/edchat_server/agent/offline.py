@@ -50,7 +50,11 @@ class OfflinePlanner(BaseChatModel):
         return "edchat-offline-planner"
 
     def bind_tools(
-        self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
+        self,
+        tools: Sequence[Any],
+        *,
+        tool_choice: str | None = None,  # noqa: ARG002
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return this model; it calls only those of its tools that are bound."""
         names = [t.name if isinstance(t, BaseTool) else str(getattr(t, "__name__", t)) for t in tools]
@@ -59,8 +63,8 @@ class OfflinePlanner(BaseChatModel):
     def _generate(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: list[str] | None = None,  # noqa: ARG002
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
         return ChatResult(generations=[ChatGeneration(message=self._reply(messages, **kwargs))])
@@ -68,7 +72,7 @@ class OfflinePlanner(BaseChatModel):
     def _stream(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
+        stop: list[str] | None = None,  # noqa: ARG002
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
@@ -82,7 +86,7 @@ class OfflinePlanner(BaseChatModel):
     async def _astream(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
+        stop: list[str] | None = None,  # noqa: ARG002
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
@@ -104,7 +108,9 @@ class OfflinePlanner(BaseChatModel):
             return AIMessage(f"I would need the tool {', '.join(sorted(missing))}; nothing was changed.")
         if not plan.calls:
             return AIMessage(plan.say, additional_kwargs=_remember(plan))
-        calls = [{"name": c.tool, "args": c.args, "id": self.new_id(), "type": "tool_call"} for c in plan.calls]
+        calls = [
+            {"name": c.tool, "args": c.args, "id": self.new_id(), "type": "tool_call"} for c in plan.calls
+        ]
         return AIMessage("", tool_calls=calls)
 
 
@@ -187,12 +193,15 @@ def _asked(messages: Sequence[BaseMessage]) -> Asked | None:
 
 def _chunks(message: AIMessage) -> list[ChatGenerationChunk]:
     """Return the message in the pieces in which a language model would stream it."""
-    chunks = [AIMessageChunk(word) for word in _WORDS.findall(str(message.content))]
+    chunks = [AIMessageChunk(content=word) for word in _WORDS.findall(str(message.content))]
     for index, call in enumerate(message.tool_calls):
         head = tool_call_chunk(name=call["name"], args="", id=call["id"], index=index)
         body = tool_call_chunk(name=None, args=json.encode(call["args"]).decode(), id=None, index=index)
-        chunks += [AIMessageChunk("", tool_call_chunks=[head]), AIMessageChunk("", tool_call_chunks=[body])]
+        chunks += [
+            AIMessageChunk(content="", tool_call_chunks=[head]),
+            AIMessageChunk(content="", tool_call_chunks=[body]),
+        ]
     chunks.append(
-        AIMessageChunk("", additional_kwargs=message.additional_kwargs, chunk_position="last")
+        AIMessageChunk(content="", additional_kwargs=message.additional_kwargs, chunk_position="last")
     )
     return [ChatGenerationChunk(message=chunk) for chunk in chunks]

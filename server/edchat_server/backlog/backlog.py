@@ -145,8 +145,13 @@ class Backlog:
         )
         return tuple(
             Revision(
-                story=story.id, version=version, changed_at=at, actor=actor, run_id=run,
-                before=_decode(before) if before else None, after=_decode(after),
+                story=story.id,
+                version=version,
+                changed_at=at,
+                actor=actor,
+                run_id=run,
+                before=_decode(before) if before else None,
+                after=_decode(after),
             )
             for version, at, actor, run, before, after in rows
         )
@@ -337,8 +342,14 @@ def _conditions(query: StoryQuery) -> tuple[str, list[Any]]:
 def _search(story: Story) -> str:
     # Labels stand between separators, so that one search column serves whole labels and parts of words.
     texts = (
-        story.id, story.title, story.user_story, story.description, story.technical_details, story.epic,
-        story.assignee or "", *story.acceptance_criteria,
+        story.id,
+        story.title,
+        story.user_story,
+        story.description,
+        story.technical_details,
+        story.epic,
+        story.assignee or "",
+        *story.acceptance_criteria,
     )
     labels = "".join(f"\x1f{rules.key_of(label)}" for label in story.labels)
     return " ".join(rules.key_of(t) for t in texts) + labels + "\x1f"

@@ -23,7 +23,9 @@ def _theme(epic: str, persona: str, benefit: str, words: str, *criteria: str) ->
 
 THEMES: tuple[Theme, ...] = (
     _theme(
-        "Security", "registered user", "only I can reach my account and what is in it",
+        "Security",
+        "registered user",
+        "only I can reach my account and what is in it",
         r"authenticat|authenti[sz]ier|authori[sz]|log-?in|sign-?in|log-?out|sign-?out|passwor[dt]|2fa|mfa|two-factor|"
         r"sso\b|oauth|oidc|saml|jwt|security|sicherheit|anmeld|abmeld|benutzeranmeldung|permission|encrypt|verschlüssel|"
         r"access control|rbac\b|roles?\b|vulnerab|csrf|xss\b|captcha|account lock|session (?:hijack|timeout)|passkey",
@@ -34,7 +36,9 @@ THEMES: tuple[Theme, ...] = (
         "No password, token or key of {it} appears in logs, URLs or error messages",
     ),
     _theme(
-        "Checkout", "customer", "I can pay without trouble and trust the amount",
+        "Checkout",
+        "customer",
+        "I can pay without trouble and trust the amount",
         r"checkout|payment|paypal|stripe|credit card|apple pay|google pay|refund|invoice|billing|cart\b|basket|"
         r"coupon|voucher|discount|bezahl|zahlung|kasse|warenkorb|rechnung|subscription|pricing|shipping|orders?\b",
         "Given a valid order, when {it} is completed, then the customer sees a confirmation with the exact amount",
@@ -43,7 +47,9 @@ THEMES: tuple[Theme, ...] = (
         "Given the same request is sent twice, when {it} is processed, then the customer is charged once",
     ),
     _theme(
-        "Performance", "user under heavy load", "pages stay fast when many people use them",
+        "Performance",
+        "user under heavy load",
+        "pages stay fast when many people use them",
         r"performance|cach(?:e|ing)|redis|memcache|latenc|slow\b|speed|throughput|load (?:time|test|balanc)|faster|"
         r"optimi[sz]|memory (?:leak|usage)|n\+1|indexing\b|langsam|schneller|scal(?:e|ing|ab)|rate limit",
         "Given production-like load, when {it} is measured, then p95 response time and error rate meet the target "
@@ -52,7 +58,9 @@ THEMES: tuple[Theme, ...] = (
         "A dashboard shows the effect of {it} before and after the release",
     ),
     _theme(
-        "Onboarding", "new user", "I reach the first useful result without help",
+        "Onboarding",
+        "new user",
+        "I reach the first useful result without help",
         r"onboarding|sign-?up|registration|register\b|registrier|welcome|tutorial|product tour|tour\b|first-time|"
         r"getting started|invit(?:e|ation)|trial\b|profile setup|willkommen",
         "Given a person who has never used the product, when they go through {it}, then they finish without help",
@@ -60,14 +68,18 @@ THEMES: tuple[Theme, ...] = (
         "Given an address that is already known, when {it} is started with it, then the person is led to their account",
     ),
     _theme(
-        "Notifications", "user", "I learn in time of what needs my attention",
+        "Notifications",
+        "user",
+        "I learn in time of what needs my attention",
         r"notif|e-?mails?\b|newsletter|sms\b|push\b|alerts?\b|remind|benachricht|erinnerung|webhook|digest",
         "Given the event that it is for, when it happens, then {it} reaches the right person once, within one minute",
         "Given the recipient has opted out, when the event happens, then nothing is sent",
         "Given delivery fails, when it is tried again, then it is repeated with growing pauses and finally reported",
     ),
     _theme(
-        "Reporting", "product manager", "I can decide on numbers instead of guesses",
+        "Reporting",
+        "product manager",
+        "I can decide on numbers instead of guesses",
         r"report|dashboard|analytic|metric|statistic|chart|graph\b|kpi|insight|bericht|auswertung|burn-?(?:up|down)|"
         r"csv\b|excel|pdf export|data export|export",
         "Given known test records, when {it} is opened, then every figure equals the one computed by hand",
@@ -75,28 +87,36 @@ THEMES: tuple[Theme, ...] = (
         "Given a person without permission for the records, when they open {it}, then they do not see them",
     ),
     _theme(
-        "Search", "user", "I find what I need in seconds",
+        "Search",
+        "user",
+        "I find what I need in seconds",
         r"search|suche|filter|sort(?:ing|able)?\b|autocomplete|autosuggest|facet|full-?text|ranking\b",
         "Given an item that fits, when its words are entered in any letter case, then {it} shows it on the first page",
         "Given nothing fits, when {it} is used, then it says so and offers a next step",
         "Given a query with special characters or 1,000 letters, when {it} is used, then it answers without an error",
     ),
     _theme(
-        "Mobile", "person on the move", "I can do it on my phone",
+        "Mobile",
+        "person on the move",
+        "I can do it on my phone",
         r"mobile|ios\b|iphone|ipad|android|phone|tablet|responsive|offline mode|app store|touch\b|handy\b",
         "Given a current iPhone and a current Android phone, when {it} is used, then all of it can be reached and read",
         "Given the connection drops, when {it} is in use, then no input is lost and it goes on when the network is back",
         "Given large text is set in the system, when {it} is shown, then nothing is cut off",
     ),
     _theme(
-        "Accessibility", "person who uses assistive technology", "nothing in the product is closed to me",
+        "Accessibility",
+        "person who uses assistive technology",
+        "nothing in the product is closed to me",
         r"accessib|a11y|screen ?reader|wcag|contrast|keyboard nav|aria\b|barrierefrei|high contrast|dark mode|dunkelmodus",
         "Given only a keyboard, when {it} is used, then every function can be reached and the focus is always visible",
         "Given a screen reader, when {it} changes, then the change is announced once in plain words",
         "{It} passes an automated WCAG 2.2 AA check without findings",
     ),
     _theme(
-        "Integrations", "developer of a connected system", "my system can rely on it",
+        "Integrations",
+        "developer of a connected system",
+        "my system can rely on it",
         r"integrat|\bapi\b|rest\b|graphql|slack|jira|notion|github|gitlab|salesforce|hubspot|zapier|sdk\b|"
         r"import(?:er|ing)?\b|sync(?:hron)?|third[- ]party|schnittstelle",
         "Given a valid request, when {it} is called, then it answers as its published contract says",
@@ -105,7 +125,9 @@ THEMES: tuple[Theme, ...] = (
         "Given missing or revoked access, when {it} is called, then it is refused with a clear reason",
     ),
     _theme(
-        "Platform", "engineer on call", "releases are safe and failures are seen early",
+        "Platform",
+        "engineer on call",
+        "releases are safe and failures are seen early",
         r"deploy|ci/cd|\bci\b|pipeline|docker|kubernetes|k8s|terraform|infrastructure|monitor|observab|logging|tracing|"
         r"backup|restore|migrat|upgrade|database|postgres|kafka|queue\b|cron\b|feature flag|disaster recovery|datenbank",
         "Given the staging environment, when {it} is rolled out, then the service stays available",
@@ -113,7 +135,9 @@ THEMES: tuple[Theme, ...] = (
         "An alert with a link to the runbook fires when {it} does not work",
     ),
     _theme(
-        "Documentation", "reader", "I can do it without asking somebody",
+        "Documentation",
+        "reader",
+        "I can do it without asking somebody",
         r"document(?:ation|ing)?\b|docs\b|readme|user guide|manual\b|faq\b|changelog|release notes|help (?:page|center|text)|"
         r"handbuch|dokumentation|anleitung",
         "Given a person new to the subject, when they follow {it} step by step, then they reach the result it promises",
@@ -121,7 +145,9 @@ THEMES: tuple[Theme, ...] = (
         "{It} can be found from the place where the question comes up",
     ),
     _theme(
-        "User Profile", "registered user", "my details are right and under my control",
+        "User Profile",
+        "registered user",
+        "my details are right and under my control",
         r"profile|avatar|account settings|preferences|user settings|personal data|gdpr|dsgvo|delet\w+ (?:\w+ )?account|profil\b|"
         r"privacy|consent|cookie",
         "Given my own account, when I change something through {it}, then the change is shown at once and after a reload",
@@ -133,7 +159,9 @@ THEMES: tuple[Theme, ...] = (
 
 def theme_of(text: str) -> Theme | None:
     """Return the theme that the text names first; None if it fits none."""
-    hits = [(found.start(), n, theme) for n, theme in enumerate(THEMES) if (found := theme.words.search(text))]
+    hits = [
+        (found.start(), n, theme) for n, theme in enumerate(THEMES) if (found := theme.words.search(text))
+    ]
     return min(hits)[2] if hits else None
 
 

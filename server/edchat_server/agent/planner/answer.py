@@ -42,7 +42,10 @@ def write_answer(plan: Plan, outcomes: tuple[Outcome, ...]) -> str:
     if lists:
         parts.append(_epics(lists) if plan.kind == "epics" else _listed(plan, lists))
     parts.extend(_failed(o) for o in outcomes if not o.ok)
-    return "\n\n".join(parts) or "Nothing came back from the tools, so I cannot say whether anything was changed."
+    return (
+        "\n\n".join(parts)
+        or "Nothing came back from the tools, so I cannot say whether anything was changed."
+    )
 
 
 def escape(text: str) -> str:
@@ -87,9 +90,9 @@ def _listed(plan: Plan, lists: list[Outcome]) -> str:
     stories: list[dict[str, Any]] = []
     total = 0
     for outcome in lists:
-        data = outcome.artifact["data"] if outcome.artifact else {"stories": [], "total": 0}
-        stories += data["stories"]
-        total += data["total"]
+        if outcome.artifact:
+            stories += outcome.artifact["data"]["stories"]
+            total += int(outcome.artifact["data"]["total"])
     what = _filters(lists)
     if not total:
         return f"No story fits{what}."
@@ -108,9 +111,8 @@ def _filters(lists: list[Outcome]) -> str:
     priorities = [str(o.args["priority"]) for o in lists if o.args.get("priority")]
     if priorities:
         words.append(f"priority {' or '.join(priorities)}")
-    for name in ("status", "type", "epic", "assignee", "label"):
-        if args.get(name):
-            words.append(f"{name} {escape(str(args[name]))}")
+    names = ("status", "type", "epic", "assignee", "label")
+    words += [f"{name} {escape(str(args[name]))}" for name in names if args.get(name)]
     if args.get("text"):
         words.append(f"the words “{escape(str(args['text']))}”")
     return f" with {', '.join(words)}" if words else ""

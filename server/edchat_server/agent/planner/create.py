@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
 """From a wish for stories to calls of create_story."""
 
 import re
@@ -38,7 +39,8 @@ _NEXT_STORY = re.compile(
     _I,
 )
 _IN_EPIC = re.compile(
-    r"^\s*(?:in|under|for|to)\s+(?:the\s)?(?P<e>[\w&-]+(?:\s[\w&-]+)??)\s*(?=for\b|:|to\b|about\b|called\b|that\b)", _I
+    r"^\s*(?:in|under|for|to)\s+(?:the\s)?(?P<e>[\w&-]+(?:\s[\w&-]+)??)\s*(?=for\b|:|to\b|about\b|called\b|that\b)",
+    _I,
 )
 _EXCEPT = re.compile(
     rf"[,;.(]?\s*\b(?:make\s+)?(?:all|everything|each|both|alle|beide)\b(?P<mid>[^.\n;]{{0,30}}?)\b(?P<p>p[0-9]|{PRIORITY})\b"
@@ -93,8 +95,8 @@ def story_args(masked: Masked, found: Found) -> dict[str, Any]:
         description = f"{masked.restore(title, marks=True)}\n{description}"
         title = title[: TITLE_MAX - 1].rsplit(" ", 1)[0].rstrip(" ,;") + "…"
     args["title"] = title
-    for name, text in (("technical_details", technical), ("description", description)):
-        text = masked.restore(text, marks=True).strip()
+    for name, part in (("technical_details", technical), ("description", description)):
+        text = masked.restore(part, marks=True).strip()
         if text and _ONLY_GLUE.match(text) is None:
             args[name] = f"{args[name]}\n{text}" if args.get(name) else text
     return args
@@ -169,7 +171,9 @@ def _items(
         if not several and clean_title(masked, _sort_out(found.rest)[0]).rstrip(":"):
             args = {**shared, **story_args(masked, found)}
             args["title"] = re.sub(r"\s+(?:with|mit|including|incl\.?)$", "", args["title"], flags=_I)
-            args.setdefault("acceptance_criteria", list(criteria_items(masked, "\n".join(f"- {i}" for i in listed))))
+            args.setdefault(
+                "acceptance_criteria", list(criteria_items(masked, "\n".join(f"- {i}" for i in listed)))
+            )
             return [args], ""
         shared.update({k: v for k, v in found.args.items() if k != "acceptance_criteria"})
         return [_item(masked, item, shared, conv) for item in listed], ""
@@ -278,7 +282,9 @@ def _overall_priority(body: str) -> tuple[str | None, list[tuple[str, str]], str
         return None, [], body
     exceptions = [
         (found["name"].strip().casefold(), priority_value(found["p"]))
-        for part in re.split(r"\s*(?:,\s*(?:and\s+)?|\band\s+|\bund\s+)(?!p[0-9]\b)", match["exc"] or "", flags=_I)
+        for part in re.split(
+            r"\s*(?:,\s*(?:and\s+)?|\band\s+|\bund\s+)(?!p[0-9]\b)", match["exc"] or "", flags=_I
+        )
         if (found := _EXCEPTION.match(part.strip()))
     ]
     return priority_value(match["p"]), exceptions, f"{body[: match.start()]} {body[match.end() :]}".strip()
@@ -294,7 +300,11 @@ def _apply_exceptions(items: list[dict[str, Any]], exceptions: list[tuple[str, s
 
 def _with_epic(args: dict[str, Any]) -> dict[str, Any]:
     if not args.get("epic"):
-        epic = _named_in(args["title"]) or suggest_epic(args["title"]) or suggest_epic(str(args.get("user_story", "")))
+        epic = (
+            _named_in(args["title"])
+            or suggest_epic(args["title"])
+            or suggest_epic(str(args.get("user_story", "")))
+        )
         if epic:
             args = {**args, "epic": epic}
     return args
@@ -309,7 +319,9 @@ def _named_in(title: str) -> str | None:
 def _plan_for(items: list[dict[str, Any]]) -> Plan:
     if len(items) == 1 and not items[0]["title"]:
         args = {k: v for k, v in items[0].items() if k != "title"}
-        return Plan("ask", say="What should the story be about? A few words are enough.", asked=Asked("title", args))
+        return Plan(
+            "ask", say="What should the story be about? A few words are enough.", asked=Asked("title", args)
+        )
     calls = tuple(Call("create_story", item) for item in items if item["title"])
     if len(calls) > MAX_AT_ONCE:
         return too_many(calls, f"That would create {len(calls)} stories")
@@ -320,7 +332,8 @@ def too_many(calls: tuple[Call, ...], what: str) -> Plan:
     """Return a question in place of many calls; nothing happens before the answer is yes."""
     if len(calls) > MAX_ASKED:
         return Plan(
-            "talk", say=f"{what}. I take at most {MAX_ASKED} in one message; please send them in parts. Nothing was changed."
+            "talk",
+            say=f"{what}. I take at most {MAX_ASKED} in one message; please send them in parts. Nothing was changed.",
         )
     listed = "\n".join(f"{n}. {c.args.get('title') or c.args.get('id')}" for n, c in enumerate(calls, 1))
     pending = [{"tool": c.tool, "args": c.args} for c in calls]
@@ -332,7 +345,11 @@ def too_many(calls: tuple[Call, ...], what: str) -> Plan:
 
 
 def _title_of_sentence(sentence: str) -> str:
-    match = re.search(r"\bI(?:\s(?:want|need|would like|should be able|can)|['’]d like)\s+(?:to\s+)?(?P<t>.+?)(?:,?\s+so that\b|\.?$)", sentence, _I)
+    match = re.search(
+        r"\bI(?:\s(?:want|need|would like|should be able|can)|['’]d like)\s+(?:to\s+)?(?P<t>.+?)(?:,?\s+so that\b|\.?$)",
+        sentence,
+        _I,
+    )
     title = (match["t"] if match else sentence).strip(" ,.")
     title = re.sub(r"^(?:be able to|have|see that)\s+", "", title, flags=_I)
     title = _ARTICLE.sub("", title)

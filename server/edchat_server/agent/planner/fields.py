@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
 """Finds a story's fields anywhere in a piece of text and takes them out of it."""
 
 import re
@@ -57,12 +58,20 @@ _PRIORITY = (
         rf"(?P<p>p[0-9]|{PRIORITY})\b",
         _I,
     ),
-    re.compile(rf"\b(?:with\s+|mit\s+|at\s+|as\s+)?(?:an?\s+)?(?P<p>{PRIORITY})[\s-](?:priority|prio|priorität)\b", _I),
-    re.compile(r"(?:\b(?:as|at|with|is|it's)\s+(?:an?\s+)?)?(?<![\w.])(?P<p>p[0-9])\b(?:\s(?:priority|prio)\b)?", _I),
+    re.compile(
+        rf"\b(?:with\s+|mit\s+|at\s+|as\s+)?(?:an?\s+)?(?P<p>{PRIORITY})[\s-](?:priority|prio|priorität)\b",
+        _I,
+    ),
+    re.compile(
+        r"(?:\b(?:as|at|with|is|it's)\s+(?:an?\s+)?)?(?<![\w.])(?P<p>p[0-9])\b(?:\s(?:priority|prio)\b)?", _I
+    ),
     re.compile(rf"\b(?P<p>{PRIORITY})[\s-]+(?={NOUN}\b)", _I),
 )
 _POINTS = (
-    re.compile(r"(?:\b(?:at|with|of|is|worth)\s+)?(?<![\w.])(?P<n>[0-9]{1,3})[\s-]?(?:story[\s-]?)?(?:points?|pts?|sp|punkte?)\b", _I),
+    re.compile(
+        r"(?:\b(?:at|with|of|is|worth)\s+)?(?<![\w.])(?P<n>[0-9]{1,3})[\s-]?(?:story[\s-]?)?(?:points?|pts?|sp|punkte?)\b",
+        _I,
+    ),
     re.compile(
         r"\b(?:story\s)?(?:points?|estimated?|estimation|sp|schätzung|punkte)\s*(?:it\s|them\s)?(?:at|of|to|as|is|:|=|auf)?"
         r"\s*(?P<n>[0-9]{1,3})\b",
@@ -79,22 +88,26 @@ _ASSIGNEE = (
     re.compile(rf"[,;\n{GAP}]\s*(?:assignee|owner)\s+(?P<a>{_NAME})", _I),
     re.compile(r"(?:\bfor\s)?(?<![\w.])@(?P<a>\w[\w.-]{0,38}\w)"),
 )
-_TOKEN = r"#?\w[\w/+.-]*"
-_TOKENS = rf"(?P<l>(?:{_Q}|{_TOKEN}){_END}(?:\s*(?:,\s*and\b|,|and\b|und\b|&)\s*(?:{_Q}|{_TOKEN}){_END}){{0,9}})"
+_LABEL_WORD = r"#?\w[\w/+.-]*"
+_LABEL_LIST = rf"(?P<l>(?:{_Q}|{_LABEL_WORD}){_END}(?:\s*(?:,\s*and\b|,|and\b|und\b|&)\s*(?:{_Q}|{_LABEL_WORD}){_END}){{0,9}})"
 _LABELS = (
-    re.compile(rf"\b(?:with\s+)?(?:the\s+)?(?:labels?|tags?)\s*[:=]\s*{_TOKENS}", _I),
-    re.compile(rf"\bwith\s+(?:the\s+)?(?:labels?|tags?)\s+{_TOKENS}", _I),
-    re.compile(rf"\b(?:labell?ed|tagged)\s+(?:with\s+|as\s+)?{_TOKENS}", _I),
-    re.compile(rf"[,;\n{GAP}]\s*(?:with\s)?(?:labels?|tags?)\s+{_TOKENS}", _I),
+    re.compile(rf"\b(?:with\s+)?(?:the\s+)?(?:labels?|tags?)\s*[:=]\s*{_LABEL_LIST}", _I),
+    re.compile(rf"\bwith\s+(?:the\s+)?(?:labels?|tags?)\s+{_LABEL_LIST}", _I),
+    re.compile(rf"\b(?:labell?ed|tagged)\s+(?:with\s+|as\s+)?{_LABEL_LIST}", _I),
+    re.compile(rf"[,;\n{GAP}]\s*(?:with\s)?(?:labels?|tags?)\s+{_LABEL_LIST}", _I),
     re.compile(r"(?<![\w&])#(?P<l>[A-Za-z][\w-]{1,40})"),
 )
 _STATUS = (
     re.compile(rf"\b(?:with\s+)?status\s*(?:is\b|to\b|as\b|=|:)?\s*(?P<s>{STATUS})\b", _I),
-    re.compile(rf"\bstatus\s*[=:]\s*(?P<s>\w+(?:\s\w+)?)", _I),
-    re.compile(rf"\b(?:as|in|into|to|im|auf)\s+(?:the\s+)?(?P<s>{STATUS})\s*(?:status|state|column)?{_END}", _I),
+    re.compile(r"\bstatus\s*[=:]\s*(?P<s>\w+(?:\s\w+)?)", _I),
+    re.compile(
+        rf"\b(?:as|in|into|to|im|auf)\s+(?:the\s+)?(?P<s>{STATUS})\s*(?:status|state|column)?{_END}", _I
+    ),
 )
 _TYPE = re.compile(r"\btype\s*[:=]\s*(?P<t>\w+)", _I)
-_USER_STORY = re.compile(rf"\bAs\s+(?:an?|the)\s[^,.\n{GAP}]{{2,120}}?,?\sI(?:\s|['’])[^\n{GAP}]{{3,1000}}", _I)
+_USER_STORY = re.compile(
+    rf"\bAs\s+(?:an?|the)\s[^,.\n{GAP}]{{2,120}}?,?\sI(?:\s|['’])[^\n{GAP}]{{3,1000}}", _I
+)
 
 
 @dataclass
@@ -178,7 +191,8 @@ def _take_blocks(masked: Masked, found: Found) -> None:
 
 
 _FORM_LINE = re.compile(
-    r"\n[ *_-]{0,4}(?:priority|prio|points|estimate|epic|labels?|tags?|assignee|owner|status|type)[*_]{0,2}\s?[:=]", _I
+    r"\n[ *_-]{0,4}(?:priority|prio|points|estimate|epic|labels?|tags?|assignee|owner|status|type)[*_]{0,2}\s?[:=]",
+    _I,
 )
 
 
@@ -216,7 +230,9 @@ def take_epic(masked: Masked, found: Found, epics: tuple[str, ...]) -> None:
         start = list(_EPIC_START.finditer(before))[-1:]
         name = before[start[0].end() :].strip() if start else ""
         fits = bool(start) and 0 < len(name.split()) <= 4 and not _EPIC_STOP.search(name)
-        if fits and (start[0]["prep"] or not (named or _named_behind(found.rest, word.end(), name, start[0]))):
+        if fits and (
+            start[0]["prep"] or not (named or _named_behind(found.rest, word.end(), name, start[0]))
+        ):
             span = (begin + start[0].start(), word.end())
             _set_epic(masked, found, name, span, epics, keep=before[span[0] - begin])
             return
@@ -229,7 +245,10 @@ def take_epic(masked: Masked, found: Found, epics: tuple[str, ...]) -> None:
         _set_epic(masked, found, behind["e"], behind.span(), epics)
 
 
-_EPIC_STOP = re.compile(rf"\b(?:an?|new|this|that|story|stories|ticket|create|add|which|change|set|its|make|move|update|the)\b|{GAP}", _I)
+_EPIC_STOP = re.compile(
+    rf"\b(?:an?|new|this|that|story|stories|ticket|create|add|which|change|set|its|make|move|update|the)\b|{GAP}",
+    _I,
+)
 
 
 def _named_behind(text: str, position: int, name: str, start: re.Match[str]) -> bool:
@@ -238,7 +257,7 @@ def _named_behind(text: str, position: int, name: str, start: re.Match[str]) -> 
 
 
 def _set_epic(
-    masked: Masked, found: Found, name: str, span: tuple[int, int], epics: tuple[str, ...], keep: str = ""
+    masked: Masked, found: Found, name: str, span: tuple[int, int], epics: tuple[str, ...], *, keep: str = ""
 ) -> None:
     plain = masked.restore(name).strip()
     found.args["epic"] = plain if name.strip() != plain else epic_name(plain, epics)
@@ -274,7 +293,10 @@ def _take(found: Found, pattern: re.Pattern[str], name: str, value: Any) -> bool
     return True
 
 
-_LONE = re.compile(rf"(?P<sep>[,;(\n{GAP}]\s*)(?:it's\s|very\s|is\s|and\s|mark(?:ed)?\s(?:as\s)?)?(?P<w>[\w-]+(?:\s[\w-]+){{0,2}})(?=\s*(?:[,;.)\n{GAP}]|$))", _I)
+_LONE = re.compile(
+    rf"(?P<sep>[,;(\n{GAP}]\s*)(?:it's\s|very\s|is\s|and\s|mark(?:ed)?\s(?:as\s)?)?(?P<w>[\w-]+(?:\s[\w-]+){{0,2}})(?=\s*(?:[,;.)\n{GAP}]|$))",
+    _I,
+)
 
 
 def _take_lone_words(found: Found) -> None:

@@ -1,3 +1,4 @@
+
 """From a question about the backlog to calls of list_stories and get_story."""
 
 import re
@@ -32,7 +33,10 @@ _LIMIT = re.compile(
     rf"|\b(?P<m>[0-9]{{1,3}})\s(?={NOUN}\b)",
     _I,
 )
-_PRIORITY = re.compile(rf"\bp(?P<d>[0-9])s?\b|\b(?P<w>{PRIORITY})(?=[\s-](?:priority|prio|priorität|{NOUN})\b)|\b(?:priority|prio)\s(?P<v>{PRIORITY})\b", _I)
+_PRIORITY = re.compile(
+    rf"\bp(?P<d>[0-9])s?\b|\b(?P<w>{PRIORITY})(?=[\s-](?:priority|prio|priorität|{NOUN})\b)|\b(?:priority|prio)\s(?P<v>{PRIORITY})\b",
+    _I,
+)
 _LONE_PRIORITY = re.compile(rf"\b(?:is|are|marked|that's|ist|sind)\s(?P<w>{PRIORITY})\b", _I)
 _STATUS = re.compile(rf"(?:\b(?:with\s)?status\s(?:is\s|of\s|=\s?)?)?\b(?P<s>{STATUS})\b", _I)
 _OPEN = re.compile(
@@ -44,7 +48,10 @@ _ASSIGNEE = re.compile(
     rf"|\b(?:does|is)\s(?P<c>[\w.-]+)\s(?:working\son|doing|have)\b",
     _I,
 )
-_LABEL = re.compile(rf"\b(?:labell?ed|tagged|with\s(?:the\s)?(?:label|tag)|label|tag)\s*(?:with\s|as\s|:)?\s*#?(?P<l>{_Q}|[\w-]+)", _I)
+_LABEL = re.compile(
+    rf"\b(?:labell?ed|tagged|with\s(?:the\s)?(?:label|tag)|label|tag)\s*(?:with\s|as\s|:)?\s*#?(?P<l>{_Q}|[\w-]+)",
+    _I,
+)
 _EPIC = re.compile(
     rf"\b(?:in|from|of|under|for|within|im|aus|von)\s+(?:the\s|our\s|dem\s|der\s)?(?:epic\s+)?(?P<e>{_Q}|[\w&/-]+(?:\s[\w&/-]+){{0,3}}?)(?:\s+epic)?"
     rf"(?=\s*(?:$|[?.!,;]|\b(?:with|that|and|which|are|is)\b))|\bepic\s*[:=]?\s*(?P<f>{_Q}|[\w&-]+)|\b(?P<g>{_Q}|[\w&-]+(?:\s(?-i:[A-Z])[\w-]+)?)\sepic\b",
@@ -55,7 +62,10 @@ _TEXT = re.compile(
     r"(?P<t>\S[^\n?]{0,200})",
     _I,
 )
-_SEARCH = re.compile(r"^(?:find|search(?:\sfor)?|look\sfor|look\sup|finde|suche(?:\snach)?)\s+(?:the\s|me\s)?(?P<t>\S[^\n?]{0,200})", _I)
+_SEARCH = re.compile(
+    r"^(?:find|search(?:\sfor)?|look\sfor|look\sup|finde|suche(?:\snach)?)\s+(?:the\s|me\s)?(?P<t>\S[^\n?]{0,200})",
+    _I,
+)
 _NOISE = re.compile(
     rf"\b(?:{NOUN}|list|show|display|print|give|get|fetch|find|search|look|up|view|see|open|which|what|what's|whats|how|many|much|"
     r"count|number|any|are|is|there|do|does|did|we|have|has|tell|me|us|my|our|your|all|the|a|an|of|in|on|at|to|for|with|and|or|please|"
@@ -79,7 +89,9 @@ def plan_query(masked: Masked, text: str, conv: Conversation) -> Plan | None:
         left = re.search(r"\b(?:left|open)\b", text, _I)
         return Plan("list", (Call("list_stories", {"status": "open"} if left else {}),))
     meant = who_is_meant(text, conv)
-    if meant.ids and not _BACKLOG.search(re.sub(r"\b(?:the|this|that)\s\S+\s(?:story|one|ticket)\b|\b(?:this|that|the)\sstory\b", "", text)):
+    if meant.ids and not _BACKLOG.search(
+        re.sub(r"\b(?:the|this|that)\s\S+\s(?:story|one|ticket)\b|\b(?:this|that|the)\sstory\b", "", text)
+    ):
         return Plan("get", tuple(Call("get_story", {"id": i}) for i in meant.ids[:10]))
     if _EPICS.search(text):
         return Plan("epics", (Call("list_stories", {"limit": 500}),))
@@ -107,7 +119,9 @@ def _list(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     if not subject:
         return None
     kind = "count" if _COUNT.search(text) else "list"
-    calls = tuple(Call("list_stories", {**args, "priority": p}) for p in priorities) or (Call("list_stories", args),)
+    calls = tuple(Call("list_stories", {**args, "priority": p}) for p in priorities) or (
+        Call("list_stories", args),
+    )
     return Plan("count" if kind == "count" else "list", calls)
 
 
@@ -135,7 +149,7 @@ def _take_words(masked: Masked, text: str, args: dict[str, Any]) -> str:
 
 
 def _take_priorities(text: str) -> tuple[str, list[str]]:
-    found = [priority_value(m["d"] and f"P{m['d']}" or m["w"] or m["v"]) for m in _PRIORITY.finditer(text)]
+    found = [priority_value((m["d"] and f"P{m['d']}") or m["w"] or m["v"]) for m in _PRIORITY.finditer(text)]
     text = _PRIORITY.sub(" ", text)
     lone = _LONE_PRIORITY.search(text) if not found else None
     if lone:
@@ -148,7 +162,11 @@ def _take_states(text: str, args: dict[str, Any]) -> str:
     if _OPEN.search(text[5:]):
         args["status"] = "open"
         text = text[:5] + _OPEN.sub(" ", text[5:])
-    plain = text if re.search(r"\bstatus\s(?:is\s|=\s?|of\s)?backlog\b", text, _I) else _SPLIT_TOPIC.sub(" ", text)
+    plain = (
+        text
+        if re.search(r"\bstatus\s(?:is\s|=\s?|of\s)?backlog\b", text, _I)
+        else _SPLIT_TOPIC.sub(" ", text)
+    )
     status = _STATUS.search(plain)
     if status and "status" not in args:
         args["status"] = status_value(status["s"])
@@ -165,7 +183,11 @@ def _take_epic(masked: Masked, text: str, args: dict[str, Any], conv: Conversati
         raw = match["e"] or match["f"] or match["g"]
         name = masked.restore(raw).strip()
         words = re.sub(r"^(?:the|our|this|that)\s", "", name, flags=_I)
-        if not words or _NOISE.sub("", words).strip() == "" or re.fullmatch(r"(?:this\s)?(?:sprint|week|list)", words, _I):
+        if (
+            not words
+            or _NOISE.sub("", words).strip() == ""
+            or re.fullmatch(r"(?:this\s)?(?:sprint|week|list)", words, _I)
+        ):
             continue
         args["epic"] = epic_name(words, conv.epics)
         return text[: match.start()] + " " + text[match.end() :]

@@ -1,3 +1,4 @@
+
 """Which stories a sentence means: by id, by "it" and "the second", by words of a title that was shown."""
 
 import re
@@ -11,7 +12,8 @@ _I = re.IGNORECASE
 _IDS = re.compile(rf"(?<!\w)(?:{STORY_ID}|(?P<bare>(?<=\bnumber\s)[0-9]{{1,9}}\b))", _I)
 _MORE_IDS = re.compile(r"\s*(?:,|and|und|&|,\s*and)\s*#?(?P<n>[0-9]{1,9})\b(?!\s*(?:points?|pts?|sp)\b)", _I)
 _ORDINAL = re.compile(
-    rf"\b(?:the|den|die|das|der)\s+(?P<o>{ORDINAL})(?:\s+(?:one|story|ticket|item|task|bug|of\s(?:them|these)))?\b", _I
+    rf"\b(?:the|den|die|das|der)\s+(?P<o>{ORDINAL})(?:\s+(?:one|story|ticket|item|task|bug|of\s(?:them|these)))?\b",
+    _I,
 )
 _MANY = re.compile(
     r"\b(?:them(?:\s(?:all|both))?|both(?:\s(?:of\s(?:them|these)|stories))?|all\sof\s(?:them|these)|all\s(?:three|two|four|five)|"
@@ -61,7 +63,7 @@ def who_is_meant(text: str, conv: Conversation) -> Meant:
     if ids:
         first = _IDS.search(text)
         return Meant(ids, explicit=True, span=first.span() if first else (0, 0))
-    places = [m for m in _ORDINAL.finditer(text)]
+    places = list(_ORDINAL.finditer(text))
     if places:
         pool = conv.listed or conv.shown
         picked = tuple(dict.fromkeys(i for m in places if (i := _at(pool, ORDINALS[m["o"].casefold()]))))
@@ -85,7 +87,9 @@ def who_is_meant(text: str, conv: Conversation) -> Meant:
 
 def by_title(text: str, conv: Conversation) -> str:
     """Return the one story, of those seen, that ``the … story`` names by words of its title; else nothing."""
-    match = re.search(rf"\b(?:the|die|den|das)\s+(?P<w>[\w &/-]{{3,80}}?)\s+(?:story|ticket|bug|task|spike|one)\b", text, _I)
+    match = re.search(
+        r"\b(?:the|die|den|das)\s+(?P<w>[\w &/-]{3,80}?)\s+(?:story|ticket|bug|task|spike|one)\b", text, _I
+    )
     if match is None:
         return ""
     words = {w for w in re.findall(r"\w+", match["w"].casefold()) if len(w) > 2}

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
 """Small talk, and what the planner says when it cannot do what was wished."""
 
 import re
@@ -30,7 +31,10 @@ _THANKS = re.compile(
     _I,
 )
 _BYE = re.compile(r"(?:bye|goodbye|see\syou(?:\slater)?|tschüss|ciao|good\snight)[\s!.]*", _I)
-_HOW = re.compile(r"how\sare\syou(?:\sdoing)?(?:\stoday)?[\s?!.]*|how's\sit\sgoing[\s?]*|wie\sgeht(?:'s|\ses\sdir)?[\s?]*", _I)
+_HOW = re.compile(
+    r"how\sare\syou(?:\sdoing)?(?:\stoday)?[\s?!.]*|how's\sit\sgoing[\s?]*|wie\sgeht(?:'s|\ses\sdir)?[\s?]*",
+    _I,
+)
 _IDENTITY = re.compile(
     r"\b(?:who\sare\syou|what\sare\syou|are\syou\s(?:an?\s)?(?:ai|bot|robot|human|real|chatgpt|gpt\S*|claude|llm|language\smodel|offline|online)|"
     r"which\s(?:model|llm|ai)|what\s(?:model|llm)|what(?:'s|\sis)\syour\sname|wer\sbist\sdu|your\smodel)\b",
@@ -47,15 +51,25 @@ _HYPOTHETICAL = re.compile(
     r"who\s(?:should|will|would)|what\sdoes|what\sdo\syou\sthink)\b",
     _I,
 )
-_ABILITY = re.compile(rf"^(?:can|could|do)\syou\s(?:also\s)?(?:create|make|add|list|show|update|change|edit|write)\s(?:new\s|my\s)?{NOUN}\s*\?+$", _I)
-_NOT = re.compile(r"^(?:please\s)?(?:don't|don’t|do\snot|never|dont|stop|cancel|abort|forget\s(?:it|that)|never\s?mind|nein|nicht|no)\b", _I)
+_ABILITY = re.compile(
+    rf"^(?:can|could|do)\syou\s(?:also\s)?(?:create|make|add|list|show|update|change|edit|write)\s(?:new\s|my\s)?{NOUN}\s*\?+$",
+    _I,
+)
+_NOT = re.compile(
+    r"^(?:please\s)?(?:don't|don’t|do\snot|never|dont|stop|cancel|abort|forget\s(?:it|that)|never\s?mind|nein|nicht|no)\b",
+    _I,
+)
 _DELETE = re.compile(
     rf"^(?:delete|destroy|erase|purge|wipe|archive|drop|trash|lösche?|undo|revert|roll\s?back|"
     rf"remove(?=\s(?:story|it\b|that\b|this\b|them\b|all\b|the\s(?:story|{NOUN})|#?[0-9]|every)))\b",
     _I,
 )
-_EPIC = re.compile(rf"^(?:create|add|make|new|open|rename|merge)\s(?:an?\s|the\s|new\s)*epics?\b(?!\s{NOUN})", _I)
-_ISSUE = re.compile(r"\b(?:github|gitlab|jira)\b[^\n]{0,40}\bissue\b|\bissue\sfor\s(?:story|it\b|that\b|#)", _I)
+_EPIC = re.compile(
+    rf"^(?:create|add|make|new|open|rename|merge)\s(?:an?\s|the\s|new\s)*epics?\b(?!\s{NOUN})", _I
+)
+_ISSUE = re.compile(
+    r"\b(?:github|gitlab|jira)\b[^\n]{0,40}\bissue\b|\bissue\sfor\s(?:story|it\b|that\b|#)", _I
+)
 
 
 def small_talk(text: str) -> Plan | None:
@@ -65,7 +79,9 @@ def small_talk(text: str) -> Plan | None:
     if _GREETING.fullmatch(text):
         return Plan("talk", say=f"Hello. {WHO}\n\n{CAN_DO}")
     if _IDENTITY.search(text):
-        return Plan("talk", say=f"{WHO} Set `EDCHAT_MODEL` on the server to talk to a language model instead.")
+        return Plan(
+            "talk", say=f"{WHO} Set `EDCHAT_MODEL` on the server to talk to a language model instead."
+        )
     if _HELP.fullmatch(text):
         return Plan("talk", say=CAN_DO)
     if _HOW.fullmatch(text):

@@ -1,3 +1,4 @@
+
 """Text, prepared: one spelling of spaces, quotations taken out of the way, lists found."""
 
 import re
@@ -11,7 +12,9 @@ _QUOTE = re.compile(
     r"```[^`]{1,20000}```|`[^`\n]{1,2000}`|\"[^\"]{1,2000}\"|“[^”“]{1,2000}”|„[^“”„]{1,2000}[“”]|«[^»«]{1,2000}»"
     r"|(?<![\w])'[^'\n]{1,400}'(?![\w])|(?<![\w])‘[^’‘\n]{1,400}’(?![\w])"
 )
-_BULLET = re.compile(r"[ \t]{0,8}(?:[-*•–—+]|\(?[0-9]{1,3}[.)]|[a-h]\))[ \t]+(?:\[[ xX]?\][ \t]*)?(?P<item>\S[^\n]*)")
+_BULLET = re.compile(
+    r"[ \t]{0,8}(?:[-*•–—+]|\(?[0-9]{1,3}[.)]|[a-h]\))[ \t]+(?:\[[ xX]?\][ \t]*)?(?P<item>\S[^\n]*)"
+)
 _INLINE_NUMBER = re.compile(r"(?:(?<=\s)|^)\(?([0-9]{1,2})[.)]\s+")
 _SPACES = re.compile(r"[^\S\n]+")
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
 """One message and the conversation so far in, a plan out. Nothing else goes in and nothing else happens."""
 
 import re
@@ -41,23 +42,41 @@ _CREATE = re.compile(
     rf"(?P<noun>{NOUN})\b{_NOT_OBJECT}(?P<body>(?:.|\n)*)$",
     _I,
 )
-_LABELLED = re.compile(rf"^(?P<before>(?:new\s|neue\s)?(?:p[0-9]\s)?)(?P<noun>{NOUN})\s*(?:[:：–]|-\s)\s*(?P<body>\S(?:.|\n)*)$", _I)
-_IMPLICIT = re.compile(r"^(?:create|add|new|draft|capture|log|introduce|erstelle|füge)\b[\s:]*(?P<body>\S(?:.|\n)*)$", _I)
+_LABELLED = re.compile(
+    rf"^(?P<before>(?:new\s|neue\s)?(?:p[0-9]\s)?)(?P<noun>{NOUN})\s*(?:[:：–]|-\s)\s*(?P<body>\S(?:.|\n)*)$",
+    _I,
+)
+_IMPLICIT = re.compile(
+    r"^(?:create|add|new|draft|capture|log|introduce|erstelle|füge)\b[\s:]*(?P<body>\S(?:.|\n)*)$", _I
+)
 _IMPERATIVE = re.compile(
     r"^(?:fix|implement|build|improve|refactor|support|allow|enable|integrate|migrate|upgrade|remove|replace|write|redesign|optimi[sz]e|"
     r"investigate|research|document|set\sup|design|investigate|speed|reduce|test|automate|user\s\w+|show|send|let|encrypt|validate|track)\b",
     _I,
 )
-_FORM_TITLE = re.compile(r"^[ *_#-]{0,6}(?:story|title|titel|summary|name)[*_]{0,2}\s?[:=][*_]{0,2}\s*(?=\S)", _I)
+_FORM_TITLE = re.compile(
+    r"^[ *_#-]{0,6}(?:story|title|titel|summary|name)[*_]{0,2}\s?[:=][*_]{0,2}\s*(?=\S)", _I
+)
 _FORM_ANY = re.compile(r"^[ *_#-]{0,6}[\w ]{2,30}[*_]{0,2}\s?[:=]", _I)
 _USER_STORY = re.compile(r"^as\s(?:an?|the)\s[^\n]{2,120}?,?\si(?:\s|['’])", _I)
 _PRIORITY_FIRST = re.compile(rf"^(?P<before>p[0-9]|{PRIORITY})\s*[:–-]\s*(?P<body>\S(?:.|\n)*)$", _I)
 _THANKS_AT_END = re.compile(r"[\s,]+(?:please|pls|thanks|thank\syou|bitte|danke)[\s!.]*$", _I)
-_YES = re.compile(r"(?:yes|yep|yeah|sure|ok(?:ay)?|do\s(?:it|so)|go\s(?:ahead|on)|please\s(?:do|go\sahead)|confirm(?:ed)?|ja|gerne)(?:[\s,]+(?:please|do\sit|go\sahead))?[\s!.]*", _I)
-_TO_STORY = re.compile(r"\b(?:to|for|on)\s+(?:stor(?:y|ies)[\s_-]?#?[0-9]|#[0-9]|it\b|that\sone|this\sone|them\b|the\s\w+\s(?:one|story)\b|(?:this|that)\sstory\b)", _I)
+_YES = re.compile(
+    r"(?:yes|yep|yeah|sure|ok(?:ay)?|do\s(?:it|so)|go\s(?:ahead|on)|please\s(?:do|go\sahead)|confirm(?:ed)?|ja|gerne)(?:[\s,]+(?:please|do\sit|go\sahead))?[\s!.]*",
+    _I,
+)
+_TO_STORY = re.compile(
+    r"\b(?:to|for|on)\s+(?:stor(?:y|ies)[\s_-]?#?[0-9]|#[0-9]|it\b|that\sone|this\sone|them\b|the\s\w+\s(?:one|story)\b|(?:this|that)\sstory\b)",
+    _I,
+)
 # "add a bug label to …", "add a task to STORY-3": the noun is not what shall be created.
-_NO_NEW_STORY = re.compile(r"^\s*(?:labels?|tags?|type)\b|^\s*(?:to|for|on)\s+(?:stor(?:y|ies)[\s_-]?|#)[0-9]+\W*$", _I)
-_CRITERION = re.compile(r"^(?:add|append)\b[^\n]{0,40}\b(?:criteri(?:on|a)|definition\sof\sdone|dod|acs?|labels?|tags?|description|technical\sdetails)\b", _I)
+_NO_NEW_STORY = re.compile(
+    r"^\s*(?:labels?|tags?|type)\b|^\s*(?:to|for|on)\s+(?:stor(?:y|ies)[\s_-]?|#)[0-9]+\W*$", _I
+)
+_CRITERION = re.compile(
+    r"^(?:add|append)\b[^\n]{0,40}\b(?:criteri(?:on|a)|definition\sof\sdone|dod|acs?|labels?|tags?|description|technical\sdetails)\b",
+    _I,
+)
 
 
 def understand(text: str, conversation: Conversation) -> Plan:
@@ -83,7 +102,9 @@ def _understand_long(text: str, conv: Conversation) -> Plan:
             "new story. Nothing was changed; please send it in parts.",
         )
     kept = text if len(text) <= DESCRIPTION_MAX else text[: DESCRIPTION_MAX - 1] + "…"
-    note = "" if kept == text else f"The description holds the first {DESCRIPTION_MAX} characters of the text."
+    note = (
+        "" if kept == text else f"The description holds the first {DESCRIPTION_MAX} characters of the text."
+    )
     call = plan.calls[0]
     return Plan("create", (Call(call.tool, {**call.args, "description": kept}),), say=note)
 
@@ -187,14 +208,20 @@ def _reply(masked: Masked, conv: Conversation) -> Plan | None:
     if asked.what == "which":
         ids = story_ids(text) or tuple(f"STORY-{int(n)}" for n in re.findall(r"^#?([0-9]{1,9})[.!]?$", text))
         extra = changes_in(masked, text, conv) if len(text) > 20 else {}
-        return Plan("update", tuple(Call("update_story", {"id": i, **asked.args, **extra}) for i in ids)) if ids else None
+        return (
+            Plan("update", tuple(Call("update_story", {"id": i, **asked.args, **extra}) for i in ids))
+            if ids
+            else None
+        )
     plain = _without_politeness(text)
     if small_talk(text) or no_action(plain) or looks_like_update(plain, conv) or _CREATE.match(plain):
         return None
     if plan_query(masked, plain, conv) or text.endswith("?") or len(text) > 2000:
         return None
     plan = plan_create(masked, plain, "", several=False, conv=conv)
-    return Plan(plan.kind, tuple(Call(c.tool, {**asked.args, **c.args}) for c in plan.calls), plan.say, plan.asked)
+    return Plan(
+        plan.kind, tuple(Call(c.tool, {**asked.args, **c.args}) for c in plan.calls), plan.say, plan.asked
+    )
 
 
 def _clear_create(text: str, conv: Conversation) -> bool:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
 """From a wish for a change to calls of update_story."""
 
 import re
@@ -42,9 +43,12 @@ _TEXT_FIELD = re.compile(
     _I,
 )
 _STATUS_TO = re.compile(
-    rf"\b(?:to|as|in|into|is|are|on|status|auf|nach|als)\s+(?:now\s+|already\s+|the\s+)?(?P<s>{STATUS})\b(?:\s(?:column|state|status))?", _I
+    rf"\b(?:to|as|in|into|is|are|on|status|auf|nach|als)\s+(?:now\s+|already\s+|the\s+)?(?P<s>{STATUS})\b(?:\s(?:column|state|status))?",
+    _I,
 )
-_STATUS_ADJECTIVE = re.compile(rf"\b(?:mark|make|put|set|->|→|:|=)\s*(?:[^\s,]+\s){{0,3}}?(?P<s>{STATUS})\b", _I)
+_STATUS_ADJECTIVE = re.compile(
+    rf"\b(?:mark|make|put|set|->|→|:|=)\s*(?:[^\s,]+\s){{0,3}}?(?P<s>{STATUS})\b", _I
+)
 _STATUS_VERBS = (
     (re.compile(r"^(?:close|finish|complete|resolve|schließe)\b", _I), "Done"),
     (re.compile(r"^(?:start|begin|starte)\b", _I), "In Progress"),
@@ -52,30 +56,50 @@ _STATUS_VERBS = (
     (re.compile(r"^block\b", _I), "Blocked"),
 )
 _ASSIGN = re.compile(rf"\bassign\s+(?P<a>{_Q}|@?[\w.-]+(?:\s(?-i:[A-Z])[\w-]+)?)\s+to\s+", _I)
-_ASSIGN_TO = re.compile(rf"\b(?:re)?assign(?:ed)?\b[^\n]{{0,60}}?\bto\s+@?(?P<a>{_Q}|[\w.-]*\w(?:\s(?-i:[A-Z])[\w-]+)?)", _I)
-_UNASSIGN = re.compile(r"\bunassign\b|\bassign(?:ed)?\b[^\n]{0,40}\bto\s(?:nobody|no\sone)\b|\bremove\sthe\sassignee\b", _I)
+_ASSIGN_TO = re.compile(
+    rf"\b(?:re)?assign(?:ed)?\b[^\n]{{0,60}}?\bto\s+@?(?P<a>{_Q}|[\w.-]*\w(?:\s(?-i:[A-Z])[\w-]+)?)", _I
+)
+_UNASSIGN = re.compile(
+    r"\bunassign\b|\bassign(?:ed)?\b[^\n]{0,40}\bto\s(?:nobody|no\sone)\b|\bremove\sthe\sassignee\b", _I
+)
 _ADD_LABEL = re.compile(
     rf"\b(?:add|put)\b[^\n]{{0,20}}?\b(?:labels?|tags?)\s+(?!to\b|on\b)(?P<l>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\b(?:tag|label)\s+"
     rf"(?:[^\n]{{1,40}}?\s)?(?:with|as)\s+(?P<l2>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\badd\s+(?:the\s|an?\s)?(?P<l3>{_Q}|#?[\w-]+)\s(?:label|tag)\b",
     _I,
 )
 _REMOVE_LABEL = re.compile(
-    rf"\bremove\s+(?:the\s)?(?:(?:labels?|tags?)\s+(?P<l>{_Q}|#?[\w-]+)|(?P<l2>{_Q}|#?[\w-]+)\s(?:label|tag))", _I
+    rf"\bremove\s+(?:the\s)?(?:(?:labels?|tags?)\s+(?P<l>{_Q}|#?[\w-]+)|(?P<l2>{_Q}|#?[\w-]+)\s(?:label|tag))",
+    _I,
 )
-_TYPE = re.compile(rf"\b(?:make|convert|turn|change|is)\b[^\n]{{0,40}}?\b(?:an?|to|into)\s(?:an?\s)?(?P<t>{either(TYPE_WORDS)}|story)\b", _I)
-_MOVE_TO = re.compile(r"\b(?:move|set|change|put|push|drag|send|add)\b[^\n]{0,60}?\b(?:to|into|in|under)\s+(?:the\s)?(?P<s>[\w -]{2,30}?)\s*[.!]*$", _I)
+_TYPE = re.compile(
+    rf"\b(?:make|convert|turn|change|is)\b[^\n]{{0,40}}?\b(?:an?|to|into)\s(?:an?\s)?(?P<t>{either(TYPE_WORDS)}|story)\b",
+    _I,
+)
+_MOVE_TO = re.compile(
+    r"\b(?:move|set|change|put|push|drag|send|add)\b[^\n]{0,60}?\b(?:to|into|in|under)\s+(?:the\s)?(?P<s>[\w -]{2,30}?)\s*[.!]*$",
+    _I,
+)
 _RELATIVE = re.compile(
     r"\b(?:(?P<up>raise|increase|bump(?:\sup)?|promote|prioriti[sz]e|higher|more\simportant|more\surgent)|"
     r"(?P<down>lower|decrease|demote|deprioriti[sz]e|less\simportant|less\surgent|bump\sdown))\b",
     _I,
 )
-_PLAIN_PRIORITY = re.compile(rf"\b(?:to|make|it|that|this|them|one|as|is|auf|a)\s+(?:be\s)?(?:an?\s)?(?P<p>{PRIORITY})\b(?!\s(?:contrast|level|res))", _I)
-_NEXT_ID = re.compile(r"(\bstory-[0-9]{1,9})(\s*(?:,\s*and|,|and|und|&)\s*)#?([0-9]{1,9})\b(?!\s*(?:points?|pts?|sp)\b)", _I)
+_PLAIN_PRIORITY = re.compile(
+    rf"\b(?:to|make|it|that|this|them|one|as|is|auf|a)\s+(?:be\s)?(?:an?\s)?(?P<p>{PRIORITY})\b(?!\s(?:contrast|level|res))",
+    _I,
+)
+_NEXT_ID = re.compile(
+    r"(\bstory-[0-9]{1,9})(\s*(?:,\s*and|,|and|und|&)\s*)#?([0-9]{1,9})\b(?!\s*(?:points?|pts?|sp)\b)", _I
+)
 _POINTS_OF = re.compile(
-    r"\b(?:points?|estimate|estimation)\b(?:\s(?:of|for)\b)?[^\n,;]{0,40}?\b(?:to|at|as|=)\s*(?P<n>[0-9]{1,3})\b", _I
+    r"\b(?:points?|estimate|estimation)\b(?:\s(?:of|for)\b)?[^\n,;]{0,40}?\b(?:to|at|as|=)\s*(?P<n>[0-9]{1,3})\b",
+    _I,
 )
 _CLAUSE = re.compile(r"\s*(?:;|\n|\.\s|,\s*(?:and\s+|then\s+|und\s+)?|\s(?:and\sthen|and|then|und)\s)\s*", _I)
-_EVERYTHING = re.compile(rf"\b(?:all|every|everything|each|alle)\b(?!\sof\s(?:them|these))(?!\s(?:{either(('two', 'three'))})\b)", _I)
+_EVERYTHING = re.compile(
+    rf"\b(?:all|every|everything|each|alle)\b(?!\sof\s(?:them|these))(?!\s(?:{either(('two', 'three'))})\b)",
+    _I,
+)
 
 
 def looks_like_update(text: str, conv: Conversation) -> bool:
@@ -119,7 +143,7 @@ def changes_in(masked: Masked, text: str, conv: Conversation) -> dict[str, Any]:
         else:
             args.setdefault(name, value)
     _take_status(found, args)
-    _take_rest(masked, text, found, args, conv)
+    _take_rest(text, found, args, conv)
     return args
 
 
@@ -135,7 +159,12 @@ def _changes_by_story(masked: Masked, text: str, conv: Conversation) -> list[_Gr
             ids, named = groups[-1][0], groups[-1][2]
         if not groups and not ids and not meant.vague and len(conv.shown) == 1:
             ids, named = (conv.shown[0].id,), True
-        if not args and groups and groups[-1][1].get("add_labels") and re.fullmatch(r"#?[\w-]+", clause.strip(" .")):
+        if (
+            not args
+            and groups
+            and groups[-1][1].get("add_labels")
+            and re.fullmatch(r"#?[\w-]+", clause.strip(" ."))
+        ):
             groups[-1][1]["add_labels"].append(clause.strip(" .#"))
         elif not args:
             waiting = (*waiting, *(meant.ids if meant.explicit else ()))
@@ -165,7 +194,9 @@ def _add_group(groups: list[_Group], ids: tuple[str, ...], args: dict[str, Any],
 
 def _clauses(text: str) -> list[str]:
     """Split at "and", commas and full stops, but never inside a text that is to be stored."""
-    free = min((m.start() for p in (_RENAME, _ADD_ITEM, _TEXT_FIELD) if (m := p.search(text))), default=len(text))
+    free = min(
+        (m.start() for p in (_RENAME, _ADD_ITEM, _TEXT_FIELD) if (m := p.search(text))), default=len(text)
+    )
     head, tail = text[:free], text[free:]
     pieces = [p for p in _CLAUSE.split(head) if p and p.strip()]
     if tail and pieces and not _COMPLETE.search(pieces[-1]):
@@ -201,11 +232,17 @@ def _take_free_text(masked: Masked, text: str, args: dict[str, Any]) -> str:
 
 
 def _unquoted(masked: Masked, value: str) -> str:
-    return masked.restore(value) if re.fullmatch(rf"\s*{_Q}[\s.]*", value) and "," not in masked.restore(value) else value
+    return (
+        masked.restore(value)
+        if re.fullmatch(rf"\s*{_Q}[\s.]*", value) and "," not in masked.restore(value)
+        else value
+    )
 
 
 def _list_argument(name: str) -> str:
-    return "add_definition_of_done" if name.casefold().startswith(("def", "dod")) else "add_acceptance_criteria"
+    return (
+        "add_definition_of_done" if name.casefold().startswith(("def", "dod")) else "add_acceptance_criteria"
+    )
 
 
 def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any]) -> str:
@@ -260,7 +297,7 @@ def _take_status(found: Found, args: dict[str, Any]) -> None:
             return
 
 
-def _take_rest(masked: Masked, text: str, found: Found, args: dict[str, Any], conv: Conversation) -> None:
+def _take_rest(text: str, found: Found, args: dict[str, Any], conv: Conversation) -> None:
     """Read what has no keyword of its own: "make it a bug", "make it urgent", "move it to Checkout"."""
     kind = _TYPE.search(found.rest)
     if kind and "type" not in args:
@@ -297,8 +334,14 @@ def _which(args: dict[str, Any], conv: Conversation, meant: Meant) -> Plan:
     known = conv.shown or conv.listed or conv.known
     hint = ""
     if known and meant.vague:
-        hint = " It could be " + ", ".join(f"{r.id}{f' ({r.title})' if r.title else ''}" for r in known[:5]) + "."
-    return Plan("ask", say=f"Which story do you mean?{hint} Tell me its id, like STORY-3.", asked=Asked("which", args))
+        hint = (
+            " It could be "
+            + ", ".join(f"{r.id}{f' ({r.title})' if r.title else ''}" for r in known[:5])
+            + "."
+        )
+    return Plan(
+        "ask", say=f"Which story do you mean?{hint} Tell me its id, like STORY-3.", asked=Asked("which", args)
+    )
 
 
 def _not_all() -> Plan:
