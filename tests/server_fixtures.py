@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -102,6 +103,7 @@ class Client:
     def __post_init__(self) -> None:
         self.ws: ClientConnection | None = None
         self._stack = ExitStack()
+        self._unread: deque[dict[str, Any]] = deque()
 
     def open(self, **headers: str) -> "Client":
         self.conn += 1
@@ -114,10 +116,11 @@ class Client:
                 proxy=None, compression=None,
             )
         )
-        self.send({"type": "hello", "data": {
+        hello = {
             "proto": 2, "session": self.session, "client": self.client, "conn": self.conn,
             "cursor": self.cursor, "epoch": self.epoch, "csn": self.csn,
-        }})
+        }
+        self.send({"type": "hello", "data": hello})
         self.welcome = self.until("welcome")["data"]
         self.epoch = self.welcome["epoch"]
         return self
@@ -129,38 +132,43 @@ class Client:
     def say(self, content: str, **extra: Any) -> str:
         self.csn += 1
         message_id = extra.pop("id", None) or uuid.uuid4().hex
-        self.send({"type": "message", "id": message_id, "csn": self.csn, "data": {"content": content}} | extra)
+        frame = {"type": "message", "id": message_id, "csn": self.csn, "data": {"content": content}}
+        self.send(frame | extra)
         return message_id
 
     def recv(self, timeout: float = 20) -> dict[str, Any]:
+        """Read one frame from the socket and apply it."""
         assert self.ws is not None
         frame: dict[str, Any] = json.loads(self.ws.recv(timeout))
         self.frames.append(frame)
         if frame["type"] == "events":
-            for inner in frame["data"]["frames"]:
-                self._apply(inner)
+            for event in frame["data"]["frames"]:
+                self._apply(event)
         elif frame["type"] == "snapshot":
-            for inner in frame["data"]["frames"]:
-                self.log[inner["seq"]] = inner
+            for event in frame["data"]["frames"]:
+                self.log[event["seq"]] = event
             if frame["data"]["last_page"]:
                 self.cursor = frame["data"]["head"]
         elif "seq" in frame:
             self._apply(frame)
+        else:
+            self._unread.append(frame)
         return frame
 
     def _apply(self, event: dict[str, Any]) -> None:
         assert event["seq"] == self.cursor + 1, (event, self.cursor)
         self.cursor = event["seq"]
         self.log[event["seq"]] = event
+        self._unread.append(event)
 
     def until(self, kind: str, **data: Any) -> dict[str, Any]:
-        """Read to the first frame of a type whose data has these values; in the log too."""
+        """Read to the next frame or event of a type whose data has these values."""
         while True:
-            before = self.cursor
-            frame = self.recv()
-            for event in [frame, *(self.log[n] for n in range(before + 1, self.cursor + 1) if n in self.log)]:
-                if event["type"] == kind and data.items() <= (event.get("data") or {}).items():
-                    return event
+            while self._unread:
+                frame = self._unread.popleft()
+                if frame["type"] == kind and data.items() <= (frame.get("data") or {}).items():
+                    return frame
+            self.recv()
 
     def until_over(self) -> str:
         """Read to the end of a run; return its last state."""

@@ -61,6 +61,7 @@ class Attempt:
     _looking: asyncio.Event = field(default_factory=asyncio.Event)
     _consumer: asyncio.Task[None] | None = None
     _stop_wanted: bool = False
+    _stopped: bool = False
     _parking: bool = False
 
     def __post_init__(self) -> None:
@@ -131,10 +132,10 @@ class Attempt:
         )
         try:
             await self._consumer
-        except asyncio.CancelledError:
-            if self._parking or not self._stop_wanted:
-                raise
-            return self._cancelled()
+        except (asyncio.CancelledError, Exception):  # noqa: BLE001 - a stopped agent may end in any way
+            if self._stopped and not self._parking:
+                return self._cancelled()
+            raise
         return _End(state="completed")
 
     async def _prepare(self, agent: Agent) -> Any:
@@ -213,6 +214,7 @@ class Attempt:
 
     def _stop_if_wanted(self) -> None:
         if self._consumer is not None and self._may_stop():
+            self._stopped = True
             self._scope.shut()
             self._consumer.cancel()
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.sync.client import ClientConnection, connect
-
 from tests.server_fixtures import ServerProcess, server
+from websockets.sync.client import ClientConnection, connect
 
 ORIGIN_TYPES = {"message", "token", "tool_execution", "status", "error", "ping", "pong"}
 
@@ -195,7 +194,8 @@ def test_the_routes(running: ServerProcess) -> None:
         bad = http.post("/api/agent/process", content=b"{")
         assert bad.status_code == 400
         assert bad.json()["data"]["code"] == "not_json"
-        assert http.post("/api/agent/process", json={"message": " "}).json()["data"]["code"] == "empty_message"
+        empty = http.post("/api/agent/process", json={"message": " "})
+        assert empty.json()["data"]["code"] == "empty_message"
         failed = http.post("/api/agent/process", json={"message": "fail no luck"})
         assert failed.status_code == 502
         assert "no luck" in failed.json()["detail"]

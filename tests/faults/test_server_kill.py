@@ -1,12 +1,11 @@
-"""kill -9 of a real server at every step of a run, then a new one on the same files: nothing is lost or doubled."""
+"""A server killed at any step of a run, then a new one on its files: nothing lost, nothing doubled."""
 
 import json
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed
-
 from tests.server_fixtures import Client, ServerProcess, fold, server
+from websockets.exceptions import ConnectionClosed
 
 KILLED = 137
 POINTS = [

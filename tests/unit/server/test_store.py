@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langgraph.checkpoint.base import empty_checkpoint
+
 from edchat_protocol.codec import decode_down
 from edchat_protocol.frames import MessageData, MessageFrame, StatusData, StatusFrame, Token, TokenData
 from edchat_server.audit import AuditLog
@@ -27,9 +31,6 @@ from edchat_server.store import (
     StoreLocked,
 )
 from edchat_server.store.saver import FencedSaver, prepare
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from langgraph.checkpoint.base import empty_checkpoint
 
 
 @asynccontextmanager

@@ -1,8 +1,13 @@
 """The pure translation from LangGraph's stream to frames."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+
 from edchat_protocol.artifacts import Artifact
 from edchat_protocol.codec import encode
 from edchat_protocol.errors import MAX_FRAME_BYTES
@@ -17,9 +22,6 @@ from edchat_protocol.frames import (
 from edchat_server.thread import opening
 from edchat_server.translate import Translation, roll_up, run_messages
 from edchat_server.v1 import Projection
-from hypothesis import given
-from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -30,6 +32,10 @@ def call(call_id: str, tool: str = "create_story", **args: object) -> dict[str, 
 
 def update(*messages: object, node: str = "model") -> dict[str, object]:
     return {node: {"messages": list(messages)}}
+
+
+def done(text: str, call_id: str, artifact: object) -> dict[str, object]:
+    return update(ToolMessage(text, tool_call_id=call_id, artifact=artifact), node="tools")
 
 
 def story(number: int) -> dict[str, object]:
@@ -53,8 +59,8 @@ def a_run(translation: Translation) -> list[object]:
                                      tool_calls=[call("a", title="A"), call("b", title="B")])), NOW),
         ("custom", running("a"), NOW),
         ("custom", running("b", {"percent": 50, "step": "half"}), NOW),
-        ("updates", update(ToolMessage("B it is", tool_call_id="b", artifact=story(2)), node="tools"), later),
-        ("updates", update(ToolMessage("A it is", tool_call_id="a", artifact=[story(1)]), node="tools"), later),
+        ("updates", done("B it is", "b", story(2)), later),
+        ("updates", done("A it is", "a", [story(1)]), later),
         ("messages", (AIMessageChunk(content="Done", id="m2"), {}), later),
         ("updates", update(AIMessage(content="Done", id="m2")), later),
     ]
@@ -118,7 +124,7 @@ def test_every_cut_of_the_log_is_mended_from_the_checkpoint() -> None:
     """Cut after each event; whatever LangGraph had committed, the folded view comes out whole."""
     whole = a_run(Translation(run="r", attempt=1))
     user = HumanMessage("go", id="u")
-    first = AIMessage(content="One moment 😀", id="m1", tool_calls=[call("a", title="A"), call("b", title="B")])
+    first = AIMessage(content="One moment 😀", id="m1", tool_calls=[call("a"), call("b")])
     tools = [ToolMessage("A it is", tool_call_id="a", artifact=story(1)),
              ToolMessage("B it is", tool_call_id="b", artifact=story(2))]
     last = AIMessage(content="Done", id="m2")
@@ -130,11 +136,11 @@ def test_every_cut_of_the_log_is_mended_from_the_checkpoint() -> None:
             void, missing = translation.reconcile(mine, NOW)
             ids = {m.id for m in mine}
             assert not ids & set(void)
-            shown = [f for f in [*whole[:cut], *missing] if isinstance(f, MessageFrame) and f.mid not in void]
+            both = [*whole[:cut], *missing]
+            shown = [f for f in both if isinstance(f, MessageFrame) and f.mid not in void]
             assert sorted(f.mid for f in shown) == sorted(i for i in ids if i in ("m1", "m2"))
-            done = [f.step for f in [*whole[:cut], *missing]
-                    if isinstance(f, ToolExecution) and f.data.status == "completed"]
-            assert len(done) == len(set(done)), "a tool's end was shown twice"
+            over = [f.step for f in both if isinstance(f, ToolExecution) and f.data.status == "completed"]
+            assert len(over) == len(set(over)), "a tool's end was shown twice"
             if last in committed and missing and isinstance(missing[-1], MessageFrame):
                 assert len(missing[-1].data.artifacts) == 2
 
@@ -169,9 +175,9 @@ def test_rolled_up_tokens_say_the_same(pieces: list[tuple[str, str]]) -> None:
     for mid in "ab":
         texts = [f for f in rolled if f.mid == mid]  # type: ignore[union-attr]
         assert "".join(f.data.token for f in texts) == "".join(t for m, t in pieces if m == mid)  # type: ignore
-        for before, after in zip(texts, texts[1:], strict=False):
+        for before, after in pairwise(texts):
             assert after.off == before.off + len(before.data.token)  # type: ignore
-    assert all(a.mid != b.mid for a, b in zip(rolled, rolled[1:], strict=False))  # type: ignore[union-attr]
+    assert all(a.mid != b.mid for a, b in pairwise(rolled))  # type: ignore[union-attr]
 
 
 def test_calls_that_a_stopped_run_left_open_are_answered_with_what_happened() -> None:
@@ -184,8 +190,8 @@ def test_calls_that_a_stopped_run_left_open_are_answered_with_what_happened() ->
 
 
 def test_history_seeds_only_an_empty_thread() -> None:
-    history = [HistoryItem(role="user", content="earlier"), HistoryItem(role="assistant", content="yes"),
-               HistoryItem(role="user", content="now")]
+    said = [("user", "earlier"), ("assistant", "yes"), ("user", "now")]
+    history = [HistoryItem(role=role, content=content) for role, content in said]
     fresh = opening([], content="now", input_id="u", history=history)["messages"]
     assert [m.content for m in fresh] == ["earlier", "yes", "now"]
     again = opening([HumanMessage("x")], content="now", input_id="u", history=history)["messages"]
@@ -195,7 +201,8 @@ def test_history_seeds_only_an_empty_thread() -> None:
 def test_version_1_gets_one_message_a_run_and_only_the_origins_keys() -> None:
     projection = Projection()
     translation = Translation(run="r", attempt=1)
-    events = [translation.status("processing", NOW), *a_run(translation), translation.status("completed", NOW)]
+    begin, end = translation.status("processing", NOW), translation.status("completed", NOW)
+    events = [begin, *a_run(translation), end]
     sent = [frame for event in events for frame in projection.frames(event)]  # type: ignore[arg-type]
     messages = [f for f in sent if isinstance(f, MessageFrame)]
     assert len(messages) == 1

@@ -1,0 +1,176 @@
+"""Attempts at runs, on a real store, with an agent that does exactly what a test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+
+from edchat_protocol.codec import decode_down
+from edchat_protocol.frames import ErrorFrame, StatusFrame, ToolExecution
+from edchat_server.audit import AuditLog
+from edchat_server.hub import Hub
+from edchat_server.runner import Runner
+from edchat_server.store import Command, Say, SqliteStore, Stop
+
+Script = Callable[[Any], AsyncIterator[tuple[str, Any]]]
+
+
+class Scripted:
+    """Stands where the compiled graph stands; keeps no checkpoint."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def aget_state(self, config: Any) -> Any:
+        return SimpleNamespace(values={}, metadata=None, tasks=(), next=())
+
+    async def astream(self, source: Any, *, context: Any, durability: str, **options: Any) -> Any:
+        assert durability == "sync"
+        async for part in self._script(context):
+            yield part
+
+
+async def opened(path: Path) -> SqliteStore:
+    return await SqliteStore.open(path)
+
+
+def said(text: str) -> Command:
+    return Command(session="s", client="c", csn=None, id=text, fingerprint=b"", work=Say(content=text))
+
+
+async def over(store: SqliteStore, run: str) -> str:
+    async with asyncio.timeout(20):
+        while (state := await store.run_state(run)) in ("queued", "running", "cancelling"):
+            await asyncio.sleep(0.01)
+    return str(state)
+
+
+async def log_of(store: SqliteStore) -> list[Any]:
+    return [decode_down(row.body) for row in await store.read_range("s", 0)]
+
+
+async def first_run(store: SqliteStore) -> str:
+    outcome = await store.accept(said("go"))
+    return str(outcome.run)  # type: ignore[union-attr]
+
+
+def call() -> AIMessage:
+    return AIMessage(content="", id="m1", tool_calls=[{"id": "a", "name": "create_story", "args": {}}])
+
+
+RUNNING = {"kind": "tool", "tool_call_id": "a", "tool": "create_story", "title": "Create story"}
+
+
+def test_a_run_that_kills_its_server_three_times_is_given_up(tmp_path: Path) -> None:
+    async def never(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        raise AssertionError("a poisonous run was tried again")
+        yield ("", None)
+
+    async def main() -> None:
+        store = await opened(tmp_path / "db")
+        run = await first_run(store)
+        for _ in range(3):
+            await store.claim()
+            await store.recover()
+        runner = Runner(store, Hub(), AuditLog(None), Scripted(never))  # type: ignore[arg-type]
+        await runner.start()
+        assert await over(store, run) == "failed"
+        log = await log_of(store)
+        (error,) = [frame for frame in log if isinstance(frame, ErrorFrame)]
+        assert error.data.retryable
+        assert "3 times" in error.data.error
+        await runner.drain(0)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_stop_waits_until_what_a_tool_did_is_shown(tmp_path: Path) -> None:
+    """The stop comes when the story is made and its result is not yet in the log."""
+    made, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        yield "updates", {"model": {"messages": [call()]}}
+        yield "custom", RUNNING
+        await context.effect("a", lambda backlog: {"made": 1})
+        made.set()
+        await go_on.wait()
+        yield "updates", {"tools": {"messages": [ToolMessage("made", tool_call_id="a")]}}
+        await asyncio.sleep(60)
+        yield "messages", (AIMessageChunk(content="too late", id="m2"), {})
+
+    async def main() -> None:
+        store = await opened(tmp_path / "db")
+        run = await first_run(store)
+        runner = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await runner.start()
+        await asyncio.wait_for(made.wait(), 20)
+        await store.accept(
+            Command(session="s", client="c", csn=1, id="x", fingerprint=b"x", work=Stop(run=run))
+        )
+        runner.wake()
+        await asyncio.sleep(0.1)
+        assert await store.run_state(run) == "cancelling"
+        go_on.set()
+        assert await over(store, run) == "cancelled"
+        tools = [f for f in await log_of(store) if isinstance(f, ToolExecution)]
+        assert [f.data.status for f in tools] == ["pending", "running", "completed"]
+        await runner.drain(0)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_stop_before_the_effect_keeps_it_from_happening(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        yield "updates", {"model": {"messages": [call()]}}
+        yield "custom", RUNNING
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await context.effect("a", lambda backlog: {"made": 1})
+
+    async def main() -> None:
+        store = await opened(tmp_path / "db")
+        run = await first_run(store)
+        runner = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await runner.start()
+        await asyncio.wait_for(begun.wait(), 20)
+        await store.accept(Command(session="s", client="c", csn=1, id="x", fingerprint=b"x", work=Stop()))
+        runner.wake()
+        await over(store, run)
+        log = await log_of(store)
+        assert [f.data.status for f in log if isinstance(f, ToolExecution)][-1] == "error"
+        assert not await store.effects_of(run)
+        await runner.drain(0)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_the_log_holds_a_thousand_tokens_in_few_events(tmp_path: Path) -> None:
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        for n in range(1000):
+            yield "messages", (AIMessageChunk(content=f"{n} ", id="m1"), {})
+        yield "updates", {"model": {"messages": [
+            AIMessage(content="".join(f"{n} " for n in range(1000)), id="m1")]}}
+
+    async def main() -> None:
+        store = await opened(tmp_path / "db")
+        run = await first_run(store)
+        runner = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await runner.start()
+        assert await over(store, run) == "completed"
+        log = await log_of(store)
+        assert len(log) < 50
+        assert [f.data.status for f in log if isinstance(f, StatusFrame)] == ["processing", "completed"]
+        await runner.drain(0)
+        await store.close()
+
+    asyncio.run(main())
