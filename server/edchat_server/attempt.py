@@ -132,7 +132,7 @@ class Attempt:
         )
         try:
             await self._consumer
-        except (asyncio.CancelledError, Exception):  # noqa: BLE001 - a stopped agent may end in any way
+        except (asyncio.CancelledError, Exception):
             if self._stopped and not self._parking:
                 return self._cancelled()
             raise
