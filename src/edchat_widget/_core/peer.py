@@ -106,7 +106,7 @@ class Peer:
                 if not self._greeted:
                     self._greeted_by_origin(now)
                 self._from_origin(frame, at)
-            case Welcome():
+            case Welcome() if not self._greeted:
                 self._welcome(frame.data, now)
             case ErrorFrame() | Goaway() | Nack() if not self._greeted:
                 self._before_welcome(frame)
@@ -128,6 +128,8 @@ class Peer:
                 self._nack(frame, now)
             case Goaway():
                 self._client.connection.goaway(frame.data.retry_after_ms / 1000)
+            case Welcome():
+                raise _BrokenError("a second welcome")
             case _:
                 self._logged(frame)
 

@@ -1,0 +1,113 @@
+"""The core against a scripted server and every kind of misfortune: nothing lost, nothing doubled."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from edchat_protocol.messages import ArtifactPart, TextPart
+from tests.unit.kernel.scripted import ScriptedServer, Shell
+
+
+class Misfortune(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = ScriptedServer()
+        self.shell = Shell(self.server)
+        self.sent: list[str] = []
+
+    @precondition(lambda self: len(self.sent) < 8)
+    @rule()
+    def submit(self) -> None:
+        name = f"m{len(self.sent) + 1}"
+        self.sent.append(name)
+        self.shell.submit(name, f"text of {name}")
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def offer_again(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(self.sent))
+        self.shell.submit(name, f"text of {name}")
+
+    @rule()
+    def open(self) -> None:
+        self.shell.open()
+
+    @precondition(lambda self: not self.shell.client.connection.live)
+    @rule()
+    def connect(self) -> None:
+        self.shell.tick()
+        self.shell.open()
+        self.shell.carry_up()
+        self.shell.carry_down()
+
+    @rule(frames=st.integers(1, 4))
+    def carry_up(self, frames: int) -> None:
+        for _ in range(frames):
+            self.shell.carry_up()
+
+    @rule(frames=st.integers(1, 6), twice=st.booleans())
+    def carry_down(self, frames: int, twice: bool) -> None:
+        for _ in range(frames):
+            self.shell.carry_down(twice=twice)
+
+    @rule(steps=st.integers(1, 5))
+    def agent_works(self, steps: int) -> None:
+        for _ in range(steps):
+            self.shell.step()
+
+    @rule(code=st.sampled_from([1006, 1001, 1011, 1012, 1013, 1000]))
+    def cut(self, code: int) -> None:
+        self.shell.cut(code)
+
+    @rule()
+    def time_passes(self) -> None:
+        self.shell.tick()
+
+    @rule(snapshot=st.booleans())
+    def server_prefers(self, snapshot: bool) -> None:
+        self.server.prefer_snapshot = snapshot
+
+    @rule()
+    def kernel_dies(self) -> None:
+        self.shell.begin()
+
+    @rule()
+    def person_reconnects(self) -> None:
+        self.shell.client.reconnect(self.shell.now)
+        self.shell.drain()
+
+    @rule()
+    def machine_slept(self) -> None:
+        self.shell.client.wake(self.shell.now)
+        self.shell.drain()
+
+    @invariant()
+    def the_store_has_what_waits(self) -> None:
+        assert tuple(sorted(self.shell.rows.items())) == tuple((r.csn, r) for r in self.shell.client.outbox.rows)
+
+    @invariant()
+    def no_command_waits_twice(self) -> None:
+        ids = [r.id for r in self.shell.client.outbox.rows]
+        assert len(ids) == len(set(ids))
+
+    @invariant()
+    def nothing_is_accepted_twice(self) -> None:
+        assert len(self.server.contents) == len(set(self.server.contents))
+
+    def teardown(self) -> None:
+        self.shell.settle()
+        assert self.server.contents == [f"text of {name}" for name in self.sent]
+        messages = self.shell.shown.messages
+        assert [m.id for m in messages if m.role == "user"] == self.sent
+        assert [m.run for m in messages] == [r for r in self.server.runs.values() for _ in range(2)]
+        assert messages == self.server.fold(len(self.server.log)).messages
+        for message in messages[1::2]:
+            assert message.state == "complete"
+            assert len([p for p in message.parts if isinstance(p, ArtifactPart)]) == 1
+            texts = [p.text for p in message.parts if isinstance(p, TextPart)]
+            assert len(texts) == 1
+            assert texts[0].startswith("Done: text of")
+
+
+Misfortune.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestMisfortune = Misfortune.TestCase
