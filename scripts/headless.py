@@ -1,4 +1,4 @@
-"""Executes a notebook in a real kernel and prints the last line that it printed: `headless.py NOTEBOOK`.
+"""Executes a notebook in a real kernel and prints the last line that it printed, if any: `headless.py NOTEBOOK`.
 
 The notebook's file is not changed. The bundled server that it started is stopped at the end.
 """
@@ -29,10 +29,8 @@ def main() -> int:
         if output.output_type == "stream" and output.name == "stdout"
         for line in output.text.splitlines()
     ]
-    if not printed:
-        print(f"{path.name} printed nothing", file=sys.stderr)
-        return 1
-    print(printed[-1])
+    if printed:
+        print(printed[-1])
     return 0
 
 

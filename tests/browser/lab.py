@@ -151,22 +151,41 @@ class NotebookPage:
         return self.cell(index).locator(".jp-InputPrompt").first.inner_text()
 
     def run(self, index: int, *, wait: bool = True, seconds: float = 60) -> None:
-        """Run a cell with Ctrl+Enter and wait for its new number."""
+        """Run a cell with Ctrl+Enter and wait until it has a number (or, without `wait`, until it runs)."""
         before = self.prompt(index)
-        for _ in range(4):  # a new kernel's first Ctrl+Enter is sometimes swallowed by the front-end
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             self.cell(index).locator(".cm-content").first.click()
             self.page.keyboard.press("Control+Enter")
-            end = time.monotonic() + 2.5
-            while time.monotonic() < end and self.prompt(index) == before:
-                time.sleep(0.02)
-            if self.prompt(index) != before:
+            # a new kernel's first Ctrl+Enter is sometimes swallowed: the star goes, and no number comes
+            if self._accepted(index, before):
                 break
         if wait:
-            wait_until(lambda: self.done(index, before), seconds=seconds, what=f"cell {index} done")
+            try:
+                wait_until(lambda: self.done(index), seconds=seconds, what=f"cell {index} done")
+            except AssertionError:
+                self.page.screenshot(path=str(self.jupyter.home / "stuck.png"))
+                raise
 
-    def done(self, index: int, before: str = "") -> bool:
+    def _accepted(self, index: int, before: str) -> bool:
+        starred = 0.0
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            prompt = self.prompt(index)
+            if "*" in prompt:
+                starred = starred or time.monotonic()
+                if time.monotonic() - starred > 1:
+                    return True
+            elif any(c.isdigit() for c in prompt) and (starred or prompt != before):
+                return True
+            elif starred:
+                return False
+            time.sleep(0.01)
+        return False
+
+    def done(self, index: int) -> bool:
         prompt = self.prompt(index)
-        return prompt != before and any(c.isdigit() for c in prompt)
+        return "*" not in prompt and any(c.isdigit() for c in prompt)
 
     def output(self, index: int) -> str:
         return "\n".join(self.cell(index).locator(".jp-OutputArea-output").all_inner_texts())

@@ -46,7 +46,7 @@ def test_without_subshells_a_message_waits_visibly_for_the_cell(notebook: Open, 
     page.run(1, wait=False)
     expect(panel.answers.first).to_be_visible()
     panel.send("Create a P1 story for user authentication")
-    expect(panel.users.last).to_contain_text("queued until the cell finishes")
+    expect(panel.users.last).to_contain_text("Queued until the cell finishes")
     before = len(panel.answers.first.inner_text())
     wait_until(lambda: len(panel.answers.first.inner_text()) > before, seconds=10, what="tokens while busy")
     expect(panel.story_cards).to_have_count(1, timeout=30_000)
