@@ -34,7 +34,8 @@ _PROVIDER = re.compile(r"^(?P<provider>[a-z_]+):(?P<model>.+)$")
 _PACKAGE = re.compile(r"`pip install ([\w.-]+)`")
 _SECRETS = re.compile(
     r"\b(?:sk|pk|rk|key|gsk|xai|hf|AIza)[-_][A-Za-z0-9_*.-]{6,}|\bAIza[A-Za-z0-9_-]{10,}"
-    r"|(?i:\bbearer\s+)[A-Za-z0-9._~+/=-]{6,}|(?i:\b(?:api[-_ ]?key|token|secret|password)\b[\"']?\s*[:=]\s*[\"']?)[^\s\"',;}]{6,}"
+    r"|(?i:\bbearer\s+)[A-Za-z0-9._~+/=-]{6,}"
+    r"|(?i:\b(?:api[-_ ]?key|token|secret|password)\b[\"']?\s*[:=]\s*[\"']?)[^\s\"',;}]{6,}"
     r"|(?<=://)[^\s/@]+@"
 )
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
@@ -79,9 +80,9 @@ def load_model(
 ) -> BaseChatModel:
     """Return the chat model; no name gives the offline planner.
 
-    `name` is what `init_chat_model` takes, best with its provider: ``openai:gpt-5``, ``ollama:llama3.2``. Keys
-    and addresses come from `environ` alone (OPENAI_API_KEY, OPENAI_BASE_URL, ...). EDCHAT_OFFLINE_PACE is the
-    offline planner's words per second, 0 for at once.
+    `name` is what `init_chat_model` takes, best with its provider: ``openai:gpt-5`` or ``ollama:llama3.2``.
+    Keys and addresses come from the environment alone (OPENAI_API_KEY, OPENAI_BASE_URL, ...).
+    EDCHAT_OFFLINE_PACE is the offline planner's words per second, 0 for at once.
 
     Raises:
         ModelError: unknown provider, package not installed, no key, or a setting that is out of range.
@@ -105,7 +106,7 @@ def load_model(
             f"The model {name!r} could not be set up: {_brief(str(exc), environ)}", _CHECK
         ) from exc
     except Exception as exc:
-        # Each integration raises its own kinds of errors; all of them mean the same to whoever starts the server.
+        # Each integration raises its own kinds of errors; all mean the same to whoever starts the server.
         raise ModelError(
             f"The model {name!r} could not be set up: {_brief(str(exc), environ)}", _CHECK
         ) from exc

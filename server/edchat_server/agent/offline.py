@@ -1,4 +1,4 @@
-"""The offline planner as a chat model: rules in place of a language model, the same tool calls and tokens out."""
+"""The offline planner as a chat model: rules in place of a language model, the same tool calls and tokens."""
 
 import asyncio
 import re

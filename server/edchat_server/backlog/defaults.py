@@ -34,7 +34,8 @@ _VERB = re.compile(
 _HEAVY = re.compile(
     r"\b(?:migrat\w*|re-?write|re-?design|re-?architect\w*|multi-?tenan\w*|multi-?region|distributed|"
     r"microservices?|real-?time|offline|end-to-end|encrypt\w*|sso|saml|oauth2?|payments?|billing|"
-    r"disaster recovery|machine learning|recommendation|compliance|gdpr|legacy|platform|marketplace|zero.downtime|sharding|event sourcing)\b",
+    r"disaster recovery|machine learning|recommendation|compliance|gdpr|legacy|platform|marketplace|"
+    r"zero.downtime|sharding|event sourcing)\b",
     re.IGNORECASE,
 )
 _MEDIUM = re.compile(
@@ -141,7 +142,7 @@ def estimate(title: str, story_type: StoryType, *, criteria: int = 0, details: s
 
 
 def subject_of(title: str) -> str:
-    """Return the title as it reads inside a sentence: ``User authentication`` gives ``user authentication``."""
+    """Return the title as it reads inside a sentence: ``User login`` gives ``user login``."""
     subject = title.rstrip(" .!?:;")
     head = subject.partition(" ")[0]
     if (head[1:].islower() or len(head) == 1 or "-" in head) and not _NAMES.match(head):

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables of examples)
 import sqlite3
 from collections.abc import Iterator
 
@@ -48,7 +49,10 @@ def change(backlog: Backlog, ref: str, expected_version: int | None = None, **fi
 def test_title_alone_makes_a_whole_story(backlog: Backlog) -> None:
     story = create(backlog)
     assert (story.id, story.priority, story.epic, story.status) == (
-        "STORY-1", "P2", "Engineering Tasks", "Backlog",
+        "STORY-1",
+        "P2",
+        "Engineering Tasks",
+        "Backlog",
     )
     assert story.user_story.startswith("As a registered user, I want user authentication so that ")
     assert len(story.acceptance_criteria) >= 3
@@ -59,7 +63,13 @@ def test_title_alone_makes_a_whole_story(backlog: Backlog) -> None:
 
 
 def test_defaults_differ_with_the_subject(backlog: Backlog) -> None:
-    titles = ["User authentication", "Redis session cache", "Refund an order", "Fix crash on save", "Team picnic"]
+    titles = [
+        "User authentication",
+        "Redis session cache",
+        "Refund an order",
+        "Fix crash on save",
+        "Team picnic",
+    ]
     stories = [create(backlog, t) for t in titles]
     assert len({s.acceptance_criteria for s in stories}) == len(titles)
     assert len({s.user_story for s in stories}) == len(titles)
@@ -68,8 +78,17 @@ def test_defaults_differ_with_the_subject(backlog: Backlog) -> None:
 
 def test_given_fields_are_kept(backlog: Backlog) -> None:
     story = create(
-        backlog, epic="Checkout", priority="p0", status="in_progress", type="BUG", points=13, labels=("#mvp", "MVP", "x"),
-        acceptance_criteria=("a b", " a  b ", ""), assignee="@ann", user_story="As a …", url="https://example.org/1",
+        backlog,
+        epic="Checkout",
+        priority="p0",
+        status="in_progress",
+        type="BUG",
+        points=13,
+        labels=("#mvp", "MVP", "x"),
+        acceptance_criteria=("a b", " a  b ", ""),
+        assignee="@ann",
+        user_story="As a …",
+        url="https://example.org/1",
     )
     assert (story.epic, story.priority, story.status, story.type) == ("Checkout", "P0", "In Progress", "bug")
     assert (story.points, story.labels, story.acceptance_criteria) == (13, ("mvp", "x"), ("a b",))
@@ -101,7 +120,9 @@ def test_every_estimate_of_the_scale_can_be_reached() -> None:
         ({"title": "abc", "description": "x" * 20_001}, "description", "20000"),
     ],
 )
-def test_bad_value_names_the_field_and_what_is_allowed(backlog: Backlog, fields: dict, field: str, allowed: str) -> None:
+def test_bad_value_names_the_field_and_what_is_allowed(
+    backlog: Backlog, fields: dict, field: str, allowed: str
+) -> None:
     with pytest.raises(InvalidField) as caught:
         backlog.create_story(StoryDraft(**fields), run_id=None, actor="a")
     assert caught.value.field == field
@@ -117,7 +138,9 @@ def test_numbers_are_never_used_again(backlog: Backlog, conn: sqlite3.Connection
     assert create(backlog).id == "STORY-3"
 
 
-@pytest.mark.parametrize("ref", ["STORY-1", "story-1", "Story 1", "#1", "1", " story1 ", "user authentication", "AUTHENTICATION"])
+@pytest.mark.parametrize(
+    "ref", ["STORY-1", "story-1", "Story 1", "#1", "1", " story1 ", "user authentication", "AUTHENTICATION"]
+)
 def test_story_is_found_however_it_is_named(backlog: Backlog, ref: str) -> None:
     create(backlog)
     assert backlog.get_story(ref).id == "STORY-1"
@@ -151,8 +174,21 @@ def test_change_of_nothing_is_no_version(backlog: Backlog) -> None:
 
 def test_lists_grow_shrink_and_clear(backlog: Backlog) -> None:
     create(backlog, acceptance_criteria=("one",), labels=("a", "b"), assignee="Ann")
-    after = change(backlog, "1", add_acceptance_criteria=("two",), remove_labels=("A",), add_labels=("c",), assignee="", points=None)
-    assert (after.acceptance_criteria, after.labels, after.assignee, after.points) == (("one", "two"), ("b", "c"), None, None)
+    after = change(
+        backlog,
+        "1",
+        add_acceptance_criteria=("two",),
+        remove_labels=("A",),
+        add_labels=("c",),
+        assignee="",
+        points=None,
+    )
+    assert (after.acceptance_criteria, after.labels, after.assignee, after.points) == (
+        ("one", "two"),
+        ("b", "c"),
+        None,
+        None,
+    )
 
 
 def test_change_against_an_older_version_shows_both(backlog: Backlog) -> None:
@@ -210,7 +246,16 @@ def test_it_never_commits(conn: sqlite3.Connection, backlog: Backlog) -> None:
     assert backlog.list_stories(StoryQuery()) == ((), 0)
 
 
-@pytest.mark.parametrize("text", ["日本語のストーリー", "<script>alert(1)</script>", "Ünïcödé 😀 story", "a'b\"c;--", "lone \ud800 surrogate"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "日本語のストーリー",
+        "<script>alert(1)</script>",
+        "Ünïcödé 😀 story",
+        "a'b\"c;--",
+        "lone \ud800 surrogate",
+    ],
+)
 def test_any_text_is_kept_as_text(backlog: Backlog, text: str) -> None:
     story = create(backlog, text, description=text, labels=("l",))
     assert story.title == text.replace("\ud800", "").replace("  ", " ")

@@ -1,4 +1,4 @@
-"""The offline planner's rules: pure functions from a message and its conversation to a plan, and to an answer."""
+"""The offline planner's rules, pure: from a message and its conversation to a plan, and to an answer."""
 
 from .answer import Outcome, write_answer
 from .plan import Asked, Call, Conversation, Plan, StoryRef

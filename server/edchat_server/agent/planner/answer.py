@@ -152,8 +152,16 @@ def _points(points: int) -> str:
 
 
 def _table(stories: list[dict[str, Any]]) -> str:
-    rows = "\n".join(
-        f"| {s['id']} | {s['priority']} | {escape(s['title'])} | {escape(s['epic'])} | {s['status']} | {s.get('points') or '–'} |"
+    cells = (
+        (
+            s["id"],
+            s["priority"],
+            escape(s["title"]),
+            escape(s["epic"]),
+            s["status"],
+            f"{s.get('points') or '–'}",
+        )
         for s in stories
     )
+    rows = "\n".join(f"| {' | '.join(row)} |" for row in cells)
     return f"| Id | Priority | Title | Epic | Status | Points |\n|---|---|---|---|---|---|\n{rows}"

@@ -1,4 +1,3 @@
-
 """From a question about the backlog to calls of list_stories and get_story."""
 
 import re

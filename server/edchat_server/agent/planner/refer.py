@@ -1,4 +1,3 @@
-
 """Which stories a sentence means: by id, by "it" and "the second", by words of a title that was shown."""
 
 import re

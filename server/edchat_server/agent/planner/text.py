@@ -1,4 +1,3 @@
-
 """Text, prepared: one spelling of spaces, quotations taken out of the way, lists found."""
 
 import re
