@@ -105,6 +105,7 @@ class Driver:
         self._client.submit(row, self._loop.time())
         self.counts["messages_sent"] += 1
         self._drain()
+        self._publisher.flush()  # a person's own message is never batched
 
     def cancel(self, run: str | None = None) -> None:
         """Stop a run, or whatever runs or waits."""
