@@ -91,9 +91,10 @@ def ensure_environment(extras: str, *groups: str) -> None:
                "--editable", f".[{extras}]", *requirements(*groups)]
     done = subprocess.run([str(c) for c in command], cwd=ROOT, check=False, capture_output=True, text=True)
     if done.returncode:
-        sys.stderr.write(done.stderr[-3000:])
-        raise Stop("Installing failed (the reason is above): check that this machine reaches its package index "
-                   "(pip's proxy and index settings apply), then run this again.")
+        log = VENV / "install.log"
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        raise Stop(f"Installing failed: check that this machine reaches its package index (pip's proxy and index "
+                   f"settings apply) and run this again; what pip said is in {log}.")
     stamp.write_text(wanted.hexdigest(), encoding="utf-8")
 
 

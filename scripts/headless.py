@@ -16,7 +16,10 @@ def main() -> int:
     notebook = nbformat.read(path, as_version=4)
     # EDCHAT_DATA_DIR names a folder of this run's own, so no one else uses the server that is stopped here
     notebook.cells.append(nbformat.v4.new_code_cell("import edchat_widget; edchat_widget.launch().stop()"))
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}})
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+    )
     try:
         client.execute()
     except CellExecutionError as exc:
