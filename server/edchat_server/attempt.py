@@ -21,7 +21,7 @@ from .hub import Hub
 from .journal import Journal
 from .scope import LedgerScope
 from .store import Claim, Fenced, Store, StoreError
-from .store.saver import FENCE_KEY, RUN_KEY
+from .store.saver import FENCE_KEY, RUN_KEY, prune
 from .thread import messages_of, opening
 from .translate import Translation, run_messages
 
@@ -226,6 +226,7 @@ class Attempt:
         await self.store.finish(self.claim, end.state, [*left, *end.frames, status], end.error)
         self.hub.ring(self.claim.session)
         _log.info("run %s %s", self.claim.run, end.state)
+        await self.store.submit(lambda conn: prune(conn, self.claim.session))
 
     def _cancelled(self) -> _End:
         return _End(state="cancelled", frames=self._translation.stop(self.clock()))

@@ -44,7 +44,7 @@ class Gate:
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and not self._origin_allowed(origin):
             return error_response(403, "unauthorized", "requests from this web page are not allowed")
-        if self._settings.loopback and not is_loopback(_hostname(host)):
+        if self._settings.loopback and not self._host_allowed(_hostname(host)):
             return error_response(403, "unauthorized", "this server answers to its loopback name only")
         if self._settings.token is None or scope["path"] in OPEN_PATHS:
             return None
@@ -53,6 +53,12 @@ class Gate:
         return error_response(
             401, "unauthorized", "a valid token is needed", hint="Send it as Authorization: Bearer.",
             headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def _host_allowed(self, host: str) -> bool:
+        # A reverse proxy on this machine passes the name on under which its visitors know it.
+        return is_loopback(host) or any(
+            urlsplit(origin).hostname == host for origin in self._settings.allowed_origins
         )
 
     def _origin_allowed(self, origin: str) -> bool:

@@ -34,6 +34,19 @@ def prepare(conn: sqlite3.Connection) -> None:
     SqliteSaver(conn).setup()
 
 
+def prune(conn: sqlite3.Connection, thread_id: str) -> None:
+    """Delete all checkpoints of a thread but the newest.
+
+    Each holds the whole conversation, so that keeping them all would grow with its square.
+    """
+    for table in ("writes", "checkpoints"):
+        conn.execute(
+            f"""DELETE FROM {table} WHERE thread_id = ?1 AND checkpoint_id <> (
+                  SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?1 AND checkpoint_ns = '')""",  # noqa: S608
+            (thread_id,),
+        )
+
+
 class FencedSaver(BaseCheckpointSaver[str]):
     """A checkpointer whose writes stop when the run has a newer owner; LangGraph alone would let both write.
 

@@ -14,6 +14,7 @@ from edchat_server.audit import AuditLog
 from edchat_server.hub import Hub
 from edchat_server.runner import Runner
 from edchat_server.store import Command, Say, SqliteStore, Stop
+from edchat_server.store.saver import prepare
 
 Script = Callable[[Any], AsyncIterator[tuple[str, Any]]]
 
@@ -34,7 +35,7 @@ class Scripted:
 
 
 async def opened(path: Path) -> SqliteStore:
-    return await SqliteStore.open(path)
+    return await SqliteStore.open(path, prepare=[prepare])
 
 
 def said(text: str) -> Command:

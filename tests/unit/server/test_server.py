@@ -1,11 +1,13 @@
 """The server as a whole, in a process of its own: version 2 over both carriers, and who gets in."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,19 @@ def test_a_run_from_hello_to_the_end(client: Client) -> None:
     assert [part[:3] for part in view if part[0] == "tool"] == [("tool", "create_story", "completed")] * 2
     assert client.log[1]["mid"] == message
     assert client.log[1]["data"]["role"] == "user"
+
+
+def test_a_conversation_is_remembered_without_keeping_every_checkpoint(tmp_path: Path) -> None:
+    with server(tmp_path / "data") as running:
+        client = Client(running).open()
+        for n in range(4):
+            client.say(f"history {n}")
+            client.until_over()
+        told = json.loads(fold(client.log)[-1][1])
+        assert told == [f"history {n}" for n in range(4)]
+        client.close()
+    with closing(sqlite3.connect(tmp_path / "data" / "edchat.db")) as db:
+        assert db.execute("SELECT count(*) FROM checkpoints").fetchone() == (1,)
 
 
 def test_replay_and_snapshot_show_the_same(client: Client) -> None:
@@ -221,8 +236,9 @@ def test_a_frame_beyond_the_sockets_limit_ends_that_connection_only(client: Clie
 
 def closed_code(ws: Any) -> int:
     """Read to the end; return the close code that the server sent."""
-    for _ in ws:
-        pass
+    with suppress(ConnectionClosed):
+        while True:
+            ws.recv(20)
     return int(ws.close_code)
 
 
