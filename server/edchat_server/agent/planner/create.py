@@ -17,7 +17,7 @@ TITLE_MAX = 200
 
 _I = re.IGNORECASE
 _LEAD = re.compile(
-    r"^(?:(?:for|about|that|which|titled|entitled|called|named|on|regarding|to|so that|where|namely|von|für (?:den|die|das)|für|zu|über|"
+    r"^(?:(?:for|about|that|which|titled|entitled|called|named|on|regarding|to|so that|where|namely|von|für (?:den|die|das)|für|zu|über|hinzu|"
     r"with (?:the )?(?:title|name)|(?:the )?title(?: is)?|mit dem titel)\b\s*|[\s:：,;.–—-]+)+",
     _I,
 )
@@ -37,6 +37,10 @@ _NEXT_STORY = re.compile(
     rf"(?P<before>(?:an?\s+|another\s+|eine?n?\s+)?(?:(?:p[0-9]|{PRIORITY})(?:\s(?:priority|prio))?[\s-]+)?)"
     rf"(?P<noun>{SINGULAR})\s+(?=for\b|to\b|about\b|called\b|für\b)",
     _I,
+)
+_TO_EPIC = re.compile(r"\sto\s(?:the\s)?(?P<e>(?-i:[A-ZÄÖÜ])\w+(?:\s(?-i:[A-ZÄÖÜ])\w+)?)$", _I)
+_UNDER_NAME = re.compile(
+    r"^\s*(?:in|under|im)\s+(?P<e>(?-i:[A-ZÄÖÜ])[\w&-]+(?:\s(?-i:[A-ZÄÖÜ])[\w&-]+)?)\s*(?=:)", _I
 )
 _IN_EPIC = re.compile(
     r"^\s*(?:in|under|for|to)\s+(?:the\s)?(?P<e>[\w&-]+(?:\s[\w&-]+)??)\s*(?=for\b|:|to\b|about\b|called\b|that\b)",
@@ -135,7 +139,9 @@ def _sort_out(rest: str) -> tuple[str, str, str]:
         elif token.startswith("\n") or re.fullmatch(r"[.!?]\s+", token):
             paragraph = paragraph or bool(clean_probe(title))
         elif token.strip() and _ONLY_GLUE.match(token) is None:
-            part = token.strip(" ()[]")
+            part = token.strip()
+            if part.count("(") != part.count(")") or part.startswith("("):
+                part = part.strip("() ")
             if not clean_probe(title):
                 title = part
                 gap = comma = False
@@ -178,8 +184,8 @@ def _items(
         shared.update({k: v for k, v in found.args.items() if k != "acceptance_criteria"})
         return [_item(masked, item, shared, conv) for item in listed], ""
     if several:
-        found = find_fields(masked, _LEAD.sub("", body), epics=conv.epics)
-        parts = _inline(found, _LEAD.sub("", body), masked, conv, shared)
+        found = find_fields(masked, body, epics=conv.epics)
+        parts = _inline(found, body, masked, conv, shared)
         if len(parts) >= 2:
             return parts, ""
     return [], body
@@ -248,8 +254,10 @@ def _more_stories(body: str) -> list[tuple[str, str]]:
 
 def _epic_at_start(body: str, shared: dict[str, Any], conv: Conversation) -> str:
     """``a story in Checkout for gift cards``: the epic's name right behind the noun."""
-    match = _IN_EPIC.match(body)
+    match = _UNDER_NAME.match(body) or _IN_EPIC.match(body)
     known = known_epic(match["e"], conv.epics) if match else None
+    if match and known is None and match.re is _UNDER_NAME:
+        known = match["e"]
     if match is None or known is None:
         return body
     shared.setdefault("epic", known)
@@ -299,6 +307,9 @@ def _apply_exceptions(items: list[dict[str, Any]], exceptions: list[tuple[str, s
 
 
 def _with_epic(args: dict[str, Any]) -> dict[str, Any]:
+    to = _TO_EPIC.search(args["title"])
+    if to and (known := known_epic(to["e"], ())) and args.get("epic") in {None, known}:
+        return {**args, "title": args["title"][: to.start()], "epic": known}
     if not args.get("epic"):
         epic = (
             _named_in(args["title"])

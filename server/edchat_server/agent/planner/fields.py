@@ -55,7 +55,7 @@ _EPIC_START = re.compile(
 _PRIORITY = (
     re.compile(
         rf"\b(?:with\s+|mit\s+)?(?:an?\s+)?(?:priority|prio|priorität)\s*(?:is|of|to|as|=|:|-|set\sto|should\sbe)?\s*"
-        rf"(?P<p>p[0-9]|{PRIORITY})\b",
+        rf"(?P<p>p?[0-9]|{PRIORITY})\b",
         _I,
     ),
     re.compile(
@@ -148,6 +148,7 @@ def epic_name(name: str, epics: tuple[str, ...]) -> str:
 
 def priority_value(word: str) -> str:
     """Return ``P1`` for ``p1`` and ``high``; an unknown ``P7`` stays, for the tool to refuse."""
+    word = f"P{word}" if word.isdecimal() else word
     return PRIORITY_WORDS.get(re.sub(r"\s", " ", word.casefold()), word.upper())
 
 

@@ -33,7 +33,7 @@ _LIMIT = re.compile(
     _I,
 )
 _PRIORITY = re.compile(
-    rf"\bp(?P<d>[0-9])s?\b|\b(?P<w>{PRIORITY})(?=[\s-](?:priority|prio|priorität|{NOUN})\b)|\b(?:priority|prio)\s(?P<v>{PRIORITY})\b",
+    rf"\bp(?P<d>[0-9])s?\b|\b(?P<w>{PRIORITY})(?=[\s-](?:priority|prio|priorität|{NOUN})\b)|\b(?:priority|prio|priorität)\s(?P<v>{PRIORITY})\b",
     _I,
 )
 _LONE_PRIORITY = re.compile(rf"\b(?:is|are|marked|that's|ist|sind)\s(?P<w>{PRIORITY})\b", _I)
@@ -187,6 +187,9 @@ def _take_epic(masked: Masked, text: str, args: dict[str, Any], conv: Conversati
             or _NOISE.sub("", words).strip() == ""
             or re.fullmatch(r"(?:this\s)?(?:sprint|week|list)", words, _I)
         ):
+            continue
+        named = not words.islower() or match["f"] or match["g"] or known_epic(words, conv.epics)
+        if not named and not re.match(r"(?:in|under|within|im|aus)\b", match[0], _I):
             continue
         args["epic"] = epic_name(words, conv.epics)
         return text[: match.start()] + " " + text[match.end() :]

@@ -11,7 +11,7 @@ from .refer import story_ids
 from .talk import lost, no_action, small_talk
 from .text import Masked, mask, normalise, split_list, strip_end
 from .update import changes_in, looks_like_update, plan_update
-from .words import NOUN, NUMBER_WORDS, PLURAL, PRIORITY, TYPE_WORDS, either
+from .words import NOUN, NUMBER_WORDS, PLURAL, PRIORITY, SINGULAR, TYPE_WORDS, either
 
 READ_MAX = 4_000
 HEAD_MAX = 600
@@ -20,7 +20,7 @@ DESCRIPTION_MAX = 20_000
 _I = re.IGNORECASE
 _POLITE = re.compile(
     r"^(?:(?:hi|hey|hello|ok|okay|please|pls|kindly|now|then|and|also|so|well|great|thanks|thank\syou|perfect|alright|actually|next|first|"
-    r"hallo|bitte|und|dann|just|quickly|finally|yes|no|nein|ja)\b[\s,!.:;–-]*"
+    r"hallo|bitte|und|dann|just|quickly|good\s(?:morning|afternoon|evening)|guten\s(?:tag|morgen)|finally|yes|no|nein|ja)\b[\s,!.:;–-]*"
     r"|(?:can|could|would|will)\s(?:you|we)\s(?:please\s|also\s|now\s|quickly\s)*(?!create\s\w+\?$)"
     r"|(?:i(?:'d|’d|\swould)\slike|i\swant|i\sneed|we\sneed|we\swant|i'd\slove|we(?:'d|\swould)\slike)\s(?:you\s)?to\s|let's\s|lets\s|go\sahead\sand\s"
     r"|(?:kannst|könntest|würdest)\sdu\s(?:bitte\s|mir\s)*|ich\smöchte\s|wir\sbrauchen\s(?=\w))",
@@ -37,7 +37,7 @@ _BEFORE = (
 )
 _CREATE = re.compile(
     rf"^(?:create|add|make|write|draft|open|file|log|raise|capture|record|prepare|set\sup|enter|generate|new|start|put|give|need|want|"
-    rf"get(?=\s+an?\b)|eine?n?(?=\s+neue)|i\sneed|we\sneed|i\swant|we\swant|there\sshould\sbe|(?:can|could)\s(?:i|we)\s(?:get|have)|have|turn\sthis\sinto|"
+    rf"get(?=\s+an?\b)|eine?n?(?=\s+neue)|füge|i\sneed|we\sneed|i\swant|we\swant|there\sshould\sbe|(?:can|could)\s(?:i|we)\s(?:get|have)|have|turn\sthis\sinto|"
     rf"erstelle?|erzeuge?|lege?|neue[rs]?|schreibe?|mach(?:e)?|brauche[n]?)\b[\s,:]*(?P<before>{_BEFORE}{{0,7}}?)"
     rf"(?P<noun>{NOUN})\b{_NOT_OBJECT}(?P<body>(?:.|\n)*)$",
     _I,
@@ -60,6 +60,16 @@ _FORM_TITLE = re.compile(
 _FORM_ANY = re.compile(r"^[ *_#-]{0,6}[\w ]{2,30}[*_]{0,2}\s?[:=]", _I)
 _USER_STORY = re.compile(r"^as\s(?:an?|the)\s[^\n]{2,120}?,?\si(?:\s|['’])", _I)
 _PRIORITY_FIRST = re.compile(rf"^(?P<before>p[0-9]|{PRIORITY})\s*[:–-]\s*(?P<body>\S(?:.|\n)*)$", _I)
+# Asked, not wished: whatever else such a sentence looks like, it changes nothing.
+_QUESTION = re.compile(
+    r"^(?:who|whom|whose|what(?:['’]s)?|which|when|where|why|how|is|are|was|were|does|did|do|has|have\s(?:we|you|they)|any|"
+    r"wer|was|welche[rs]?|wann|wo|wie|ist|sind|hat|gibt)\b",
+    _I,
+)
+_BARE = re.compile(
+    rf"^(?P<before>(?:(?:p[0-9]|{PRIORITY})(?:\spriority)?[\s-])?)(?P<noun>{SINGULAR})\s+(?=(?:for|about|to|on|für)\s)(?P<body>\S(?:.|\n)*)$",
+    _I,
+)
 _THANKS_AT_END = re.compile(r"[\s,]+(?:please|pls|thanks|thank\syou|bitte|danke)[\s!.]*$", _I)
 _YES = re.compile(
     r"(?:yes|yep|yeah|sure|ok(?:ay)?|do\s(?:it|so)|go\s(?:ahead|on)|please\s(?:do|go\sahead)|confirm(?:ed)?|ja|gerne)(?:[\s,]+(?:please|do\sit|go\sahead))?[\s!.]*",
@@ -121,6 +131,8 @@ def _wish(masked: Masked, text: str, conv: Conversation) -> Plan | None:
         return plan
     if _USER_STORY.match(text):
         return plan_create(masked, text, "", several=False, conv=conv)
+    if _QUESTION.match(text):
+        return plan_query(masked, text, conv)
     if looks_like_update(text, conv) and not _clear_create(text, conv):
         plan = plan_update(masked, text, conv)
         if plan:
@@ -143,7 +155,7 @@ def _create(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     form = _form(masked, text, conv)
     if form:
         return form
-    match = _LABELLED.match(text) or _PRIORITY_FIRST.match(text)
+    match = _LABELLED.match(text) or _BARE.match(text) or _PRIORITY_FIRST.match(text)
     if match:
         noun = match.groupdict().get("noun") or "story"
         return _typed(masked, match["body"], match["before"], noun, conv)

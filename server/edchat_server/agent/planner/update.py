@@ -91,6 +91,8 @@ _PLAIN_PRIORITY = re.compile(
 _NEXT_ID = re.compile(
     r"(\bstory-[0-9]{1,9})(\s*(?:,\s*and|,|and|und|&)\s*)#?([0-9]{1,9})\b(?!\s*(?:points?|pts?|sp)\b)", _I
 )
+_ARROW = re.compile(r"\s*(?:-+>|=>|→)\s*")
+_PUT_ON = re.compile(r"\bput\s+@?(?P<a>(?-i:[A-ZÄÖÜ])[\w-]+)\s+on\s+(?:it|this|that|story-)", _I)
 _POINTS_OF = re.compile(
     r"\b(?:points?|estimate|estimation)\b(?:\s(?:of|for)\b)?[^\n,;]{0,40}?\b(?:to|at|as|=)\s*(?P<n>[0-9]{1,3})\b",
     _I,
@@ -112,7 +114,7 @@ def looks_like_update(text: str, conv: Conversation) -> bool:
 
 def plan_update(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     """Return the plan for a change; None if the text names no change."""
-    text = _spell_out_ids(text)
+    text = _ARROW.sub(", ", _spell_out_ids(text))
     if _EVERYTHING.search(text) and not story_ids(text) and not re.search(r"\bcriteri", text, _I):
         return _not_all()
     changes = _changes_by_story(masked, text, conv)
@@ -249,6 +251,10 @@ def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any]) -> 
     if _UNASSIGN.search(text):
         args["assignee"] = ""
         return _UNASSIGN.sub(" ", text)
+    put = _PUT_ON.search(text)
+    if put:
+        args["assignee"] = put["a"]
+        return text[: put.start()] + GAP + text[put.end() :]
     assign = _ASSIGN.search(text)
     if assign and assign["a"].casefold() not in {"it", "this", "that", "them"} and not story_ids(assign["a"]):
         args["assignee"] = masked.restore(assign["a"]).lstrip("@")
