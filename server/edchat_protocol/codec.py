@@ -8,8 +8,8 @@ from .errors import MAX_FRAME_BYTES, FrameError
 from .frames import Down, Frame, Up
 
 _encoder = msgspec.json.Encoder()
-_up = msgspec.json.Decoder(Up)
-_down = msgspec.json.Decoder(Down)
+_up: msgspec.json.Decoder[Up] = msgspec.json.Decoder(Up)
+_down: msgspec.json.Decoder[Down] = msgspec.json.Decoder(Down)
 _UP_TYPES = {t.__struct_config__.tag for t in Up.__args__}
 _DOWN_TYPES = {t.__struct_config__.tag for t in Down.__args__}
 

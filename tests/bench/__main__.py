@@ -1,4 +1,7 @@
-"""The first figures: `python3 run.py bench [--full] [--json FILE]`. Milliseconds depend on the machine; ratios less so."""
+"""The first figures: `python3 run.py bench [--full] [--json FILE]`.
+
+Milliseconds depend on the machine; ratios less so.
+"""
 
 import argparse
 import json

@@ -5,7 +5,6 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from playwright.sync_api import sync_playwright
-
 from tests.bench.wire import server
 from tests.browser import chromium
 from tests.browser.conftest import OPEN_CHAT

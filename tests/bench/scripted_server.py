@@ -24,7 +24,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from edchat_server.app import BuiltAgent, create_app
 from edchat_server.settings import Settings
 
-SHORT = "The story is in the backlog: Sign in with a passkey, P2, Security.".split(" ")
+SHORT = ["The", "story", "is", "in", "the", "backlog:", "Sign", "in", "with", "a", "passkey,", "P2,", "Security."]
 
 
 def marker(number: int) -> str:

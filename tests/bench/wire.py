@@ -15,9 +15,8 @@ from statistics import median, quantiles
 from typing import Any
 
 import psutil
-from websockets.asyncio.client import ClientConnection, connect
-
 from tests.processes import free_port, wait_until
+from websockets.asyncio.client import ClientConnection, connect
 
 
 @contextlib.contextmanager

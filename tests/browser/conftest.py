@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
-
 from tests.browser import chromium
 from tests.browser.lab import Jupyter, NotebookPage
 from tests.processes import AgentServer
@@ -31,7 +30,7 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    started = playwright.chromium.launch(executable_path=chromium.find_installed(), args=chromium.ARGUMENTS, headless=True)
+    started = playwright.chromium.launch(executable_path=chromium.find_installed(), args=chromium.ARGUMENTS)
     yield started
     started.close()
 

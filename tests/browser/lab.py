@@ -12,10 +12,9 @@ from typing import Any
 
 import nbformat
 from playwright.sync_api import BrowserContext, Locator, Page, expect
-
 from tests.processes import free_port, wait_until
 
-TOKEN = "test-token"  # noqa: S105
+TOKEN = "test-token"
 OLD_KERNEL = "python-without-subshells"
 
 

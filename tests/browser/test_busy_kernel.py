@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-
 from tests.browser.lab import OLD_KERNEL, NotebookPage
 from tests.processes import AgentServer, wait_until
 

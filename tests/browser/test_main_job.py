@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 
 from playwright.sync_api import BrowserContext, expect
-
 from tests.browser.lab import Jupyter, NotebookPage
 from tests.processes import AgentServer, wait_until
 

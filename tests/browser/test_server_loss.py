@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 
 from playwright.sync_api import expect
-
 from tests.browser.lab import NotebookPage
 from tests.processes import AgentServer, wait_until
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-
 from tests.browser.lab import Jupyter, NotebookPage
 from tests.processes import AgentServer
 
