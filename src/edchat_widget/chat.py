@@ -112,6 +112,8 @@ class Chat:
         except asyncio.CancelledError:
             run.cancel()
             raise
+        except Timeout:
+            raise
         except TimeoutError as exc:
             raise Timeout(f"No answer within {timeout:g} s; the run goes on.") from exc
 

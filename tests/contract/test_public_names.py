@@ -7,7 +7,9 @@ import sys
 
 import edchat_widget
 
-PROMISED = {"Chat", "Story", "StoryList", "Reply", "PendingRun", "Settings", "launch", "doctor", "__version__"}
+PROMISED = {
+    "Chat", "Story", "StoryList", "Reply", "PendingRun", "Settings", "launch", "doctor", "__version__",
+}
 HEAVY = ("langgraph", "langchain", "langchain_core", "fastapi", "pandas", "anywidget", "httpx", "websockets")
 
 

@@ -29,6 +29,10 @@ IDLE_EXIT = 900
 START_TIMEOUT = 60.0
 LOG_LINES = 40
 _PROBE_TIMEOUT = 5.0
+# What the user set for this side, or for a server of their own: the bundled one listens on loopback only.
+_OURS_ALONE = {
+    "EDCHAT_URL", "EDCHAT_TOKEN", "EDCHAT_SESSION", "EDCHAT_DATA_DIR", "EDCHAT_HOST", "EDCHAT_PORT",
+}
 _WINDOWS_FLAGS: int = (
     getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "DETACHED_PROCESS", 0)
 )
@@ -122,7 +126,7 @@ def healthy(record: ServerRecord) -> bool:
 
 def _start(data_dir: Path, model: str | None, command: tuple[str, ...], timeout: float) -> ServerRecord:
     token = secrets.token_urlsafe(32)
-    env = {k: v for k, v in os.environ.items() if not k.startswith("EDCHAT_") or k == "EDCHAT_MODEL"}
+    env = {k: v for k, v in os.environ.items() if k not in _OURS_ALONE}
     env |= {"EDCHAT_TOKEN": token} | ({"EDCHAT_MODEL": model} if model else {})
     log_path = data_dir / "server.log"
     argv = [

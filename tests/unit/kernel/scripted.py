@@ -63,14 +63,15 @@ class ScriptedServer:
 
     def append(self, frame: Logged) -> None:
         seq = len(self.log) + 1
-        self.log.append(encode(msgspec.structs.replace(frame, seq=seq, id=f"{self.epoch}:{seq}", timestamp="t")))
+        numbered = msgspec.structs.replace(frame, seq=seq, id=f"{self.epoch}:{seq}", timestamp="t")
+        self.log.append(encode(numbered))
 
     def welcome(self, hello: HelloData) -> list[bytes]:
         replay = hello.epoch == self.epoch and hello.cursor <= len(self.log) and not self.prefer_snapshot
         frames = [encode(Welcome(data=WelcomeData(
             proto=2, session=SESSION, epoch=self.epoch, store=self.store, head=len(self.log),
-            accepted_csn=self.accepted.setdefault(hello.client, 0), resume="replay" if replay else "snapshot",
-            hb=15, limits=Limits(frame=262144, message=65536), agent=AgentBrief(name="scripted", offline=True))))]
+            accepted_csn=self.accepted.setdefault(hello.client, 0),
+            resume="replay" if replay else "snapshot", hb=15, limits=Limits(frame=262144, message=65536), agent=AgentBrief(name="scripted", offline=True))))]
         if not replay:
             half = len(self.log) // 2
             for page, last in ((self.log[:half], False), (self.log[half:], True)):
@@ -148,7 +149,8 @@ def answer(run: str, content: str) -> list[Logged]:
             tool="create_story", status="success", details=ToolDetails(output="ok"), artifacts=(story,))),
         Token(run=run, mid=f"{run}-b", off=0, data=TokenData(token="Done: ")),
         Token(run=run, mid=f"{run}-b", off=6, data=TokenData(token=content)),
-        MessageFrame(run=run, mid=f"{run}-b", data=MessageData(content=f"Done: {content}", artifacts=(story,))),
+        MessageFrame(
+            run=run, mid=f"{run}-b", data=MessageData(content=f"Done: {content}", artifacts=(story,))),
         StatusFrame(run=run, data=StatusData(status="completed")),
     ]
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.kernel.scripted import ScriptedServer, Shell
 
 from edchat_protocol.artifacts import Artifact
 from edchat_protocol.frames import (
@@ -26,7 +27,6 @@ from edchat_widget._core.outbox import Outbox, OutboxHead, Row
 from edchat_widget._core.transcript import Transcript, difference
 from edchat_widget.errors import ConnectError, ConnectionLost, MessageError, OutboxFull
 from edchat_widget.view import ConnectionView, Patch, TextOp, View, apply
-from tests.unit.kernel.scripted import ScriptedServer, Shell
 
 # ------------------------------------------------------------------------------------------------- backoff
 
@@ -59,13 +59,16 @@ def filled(count: int) -> Outbox:
 
 def test_the_101st_message_is_refused_and_none_is_dropped() -> None:
     outbox = filled(100)
-    with pytest.raises(OutboxFull, match="100 messages already wait.*none was dropped"):
+    with pytest.raises(OutboxFull, match=r"100 messages already wait.*none was dropped"):
         outbox.draft(row("m100"))
     assert [r.id for r in outbox.pending] == [f"m{n}" for n in range(100)]
     assert outbox.draft(row("stop", "cancel")).csn == 101
 
 
-@given(st.lists(st.tuples(st.sampled_from(["add", "write", "accept", "withdraw"]), st.integers(0, 30)), max_size=60))
+ACTIONS = st.tuples(st.sampled_from(["add", "write", "accept", "withdraw"]), st.integers(0, 30))
+
+
+@given(st.lists(ACTIONS, max_size=60))
 def test_numbers_stay_without_gaps_whatever_is_taken_back(actions: list[tuple[str, int]]) -> None:
     outbox, names = Outbox(OutboxHead(client="c")), 0
     for action, number in actions:
@@ -132,7 +135,8 @@ def test_a_story_is_one_card_and_the_newest_version_stays() -> None:
         tool="t", status="success", artifacts=(story(1),))))
     transcript.fold(ToolExecution(run="r", step="b", data=ToolExecutionData(
         tool="t", status="success", artifacts=(story(2),))))
-    transcript.fold(MessageFrame(run="r", mid="m", data=MessageData(content="x", artifacts=(story(1), story(2)))))
+    both = MessageData(content="x", artifacts=(story(1), story(2)))
+    transcript.fold(MessageFrame(run="r", mid="m", data=both))
     cards = [p for p in transcript.messages[0].parts if isinstance(p, ArtifactPart)]
     assert [c.data["version"] for c in cards] == [2]
     assert [e.type for e in transcript.take_events()].count("story") == 2

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.kernel.scripted import SESSION, ScriptedServer
 
 from edchat_protocol.frames import HelloData
 from edchat_widget import Chat, Settings
@@ -31,7 +32,6 @@ from edchat_widget.errors import (
     WrongThread,
 )
 from edchat_widget.view import Patch, SnapshotMessage, View, apply
-from tests.unit.kernel.scripted import SESSION, ScriptedServer
 
 # -------------------------------------------------------------------------------------------------- portal
 
@@ -89,7 +89,7 @@ def test_waiting_too_long_is_a_timeout_and_the_work_goes_on(lease: portal.Lease)
     assert lease.portal.call(event.wait, 5)
 
 
-# ------------------------------------------------------------------------------------------------- outbox file
+# --------------------------------------------------------------------------------------------- outbox file
 
 
 def counter() -> Callable[[], str]:
@@ -372,6 +372,16 @@ def test_an_empty_or_too_large_message_is_refused_before_anything_is_sent(tmp_pa
     assert io_threads() == []
     with pytest.raises(PortalClosed):
         chat.send("x")
+
+
+def test_a_chat_that_is_forgotten_closes_itself(tmp_path: Path) -> None:
+    thread = Chat("http://127.0.0.1:9", data_dir=tmp_path, session="s")._portal._thread
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
+    file, _ = open_outbox(tmp_path / "outbox", next((tmp_path / "outbox").glob("*.db")).stem, counter())
+    assert not file.path.stem.endswith("-2")
+    file.close()
 
 
 def test_chats_of_one_session_are_one_conversation(tmp_path: Path) -> None:

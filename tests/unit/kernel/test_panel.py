@@ -1,0 +1,113 @@
+"""The widget against a comm that records, and the static texts."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edchat_protocol.messages import ArtifactPart, ErrorPart, Message, TextPart
+from edchat_widget import Chat, static_render
+from edchat_widget.stories import Story, StoryList
+from edchat_widget.view import ConnectionView, View
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Panel:
+    """A chat that can reach no server, and its widget with a recording front-end."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+        self.widget = chat.widget
+        self.sent: list[dict[str, Any]] = []
+        self.arrived = threading.Condition()
+        self.widget.send = self._record  # type: ignore[method-assign]
+
+    def _record(self, content: dict[str, Any], buffers: object = None) -> None:
+        with self.arrived:
+            self.sent.append(content)
+            self.arrived.notify_all()
+
+    def receive(self, content: Any) -> None:
+        self.widget._handle_custom_msg(content, [])
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: any(m["type"] == kind for m in self.sent), 10)
+            return next(m for m in self.sent if m["type"] == kind)
+
+
+@pytest.fixture
+def panel(tmp_path: Path) -> Iterator[Panel]:
+    with Chat("http://127.0.0.1:9", data_dir=tmp_path, session="s", token="sesame") as chat:
+        yield Panel(chat)
+
+
+def test_nothing_is_sent_before_a_front_end_is_ready_and_then_the_snapshot_comes_first(panel: Panel) -> None:
+    panel.chat.send("before")
+    assert panel.sent == []
+    panel.receive({"intent": "ready"})
+    view = panel.wait_for("snapshot")["view"]
+    assert [m["parts"][0]["text"] for m in view["messages"]] == ["before"]
+    panel.receive({"intent": "submit", "id": "m1", "text": "from the panel"})
+    patch = panel.wait_for("patch")
+    assert patch["rev"] == view["rev"] + 1
+    assert panel.chat.messages[-1].text == "from the panel"
+
+
+def test_what_cannot_be_taken_comes_back_with_its_id(panel: Panel) -> None:
+    panel.receive({"intent": "ready"})
+    panel.receive({"intent": "submit", "id": "m1", "text": "x" * 70_000})
+    refusal = panel.wait_for("refusal")
+    assert (refusal["id"], refusal["code"]) == ("m1", "too_large")
+
+
+def test_nonsense_from_the_panel_changes_nothing(panel: Panel) -> None:
+    for content in (None, {}, {"intent": "launch"}, [1], {"intent": "submit"}):
+        panel.receive(content)
+    assert panel.chat.messages == ()
+
+
+def test_two_chats_of_one_session_share_one_panel(panel: Panel, tmp_path: Path) -> None:
+    with Chat("http://127.0.0.1:9", data_dir=tmp_path, session="s", token="sesame") as again:
+        assert again.widget is panel.widget
+
+
+def test_no_trait_and_no_text_has_the_token_or_the_conversation(panel: Panel) -> None:
+    panel.chat.send("a confidential sentence")
+    state = repr(panel.widget.get_state())
+    assert "sesame" not in state
+    assert "confidential" not in state
+    bundle, _ = panel.chat._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert all("a confidential sentence" in bundle[k] for k in ("text/html", "text/markdown", "text/plain"))
+    assert "sesame" not in repr(bundle)
+
+
+def evil_view() -> View:
+    story = {"id": EVIL, "title": EVIL, "epic": EVIL, "priority": EVIL, "url": "javascript:alert(1)",
+             "acceptanceCriteria": [EVIL], "points": EVIL, "status": EVIL}
+    parts = (
+        TextPart(id="t", text=EVIL), ErrorPart(id="e", code="x", message=EVIL, hint=EVIL),
+        ArtifactPart(id="s", artifact="story", data=story),
+        ArtifactPart(id="l", artifact="stories", data={"stories": [story, 1]}),
+        ArtifactPart(id="o", artifact=EVIL, data={"x": EVIL}),
+    )
+    return View(rev=1, session="s", connection=ConnectionView(state="connected"), messages=(
+        Message(id="m", role="user", author=EVIL, state="failed", detail=EVIL, parts=parts),))
+
+
+def test_whatever_is_written_stays_text() -> None:
+    html = static_render.to_html(evil_view())
+    assert "<script" not in html
+    assert "javascript:" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_list_of_stories_is_a_table_and_a_data_frame() -> None:
+    stories = StoryList([Story(id="STORY-1", title=EVIL, epic="E", priority="P0")], total=7)
+    assert "1 of 7 stories" in stories._repr_html_()
+    assert "<script" not in stories._repr_html_() + stories[0]._repr_html_()
+    assert list(stories.df["id"]) == ["STORY-1"]
