@@ -54,6 +54,7 @@ class Peer:
         self._guaranteed = True
         self._greeted = False
         self._pages: Transcript | None = None
+        self._page = 0
         self._quiet_upto: int | None = None  # what was in the log before this client came is no news
         self._seen = 0
 
@@ -164,17 +165,20 @@ class Peer:
         client.log(logging.INFO, "connected (%s)", client.connection.carrier)
 
     def _resume(self, welcome: WelcomeData) -> None:
-        if welcome.resume == "snapshot":
-            self._pages = Transcript()
-        elif self.epoch != welcome.epoch:
+        if welcome.resume == "replay" and self.epoch != welcome.epoch:
             if self.cursor:
                 raise _BrokenError("a replay of another log")
             self._client.transcript.become(Transcript())
             self.epoch = welcome.epoch
 
     def _snapshot(self, frame: Snapshot) -> None:
-        if self._pages is None or frame.data.page <= 1:
-            self._pages = Transcript()
+        if frame.data.page == 1:
+            self._pages, self._page = Transcript(), 0
+        if self._pages is None:  # a page of a snapshot that is complete already
+            return
+        self._page += 1
+        if frame.data.page != self._page:
+            raise _BrokenError(f"snapshot page {frame.data.page} where {self._page} was due")
         for raw in frame.data.frames:
             inner = decode_down(raw)
             if isinstance(inner, Logged):

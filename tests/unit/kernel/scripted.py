@@ -71,7 +71,8 @@ class ScriptedServer:
         frames = [encode(Welcome(data=WelcomeData(
             proto=2, session=SESSION, epoch=self.epoch, store=self.store, head=len(self.log),
             accepted_csn=self.accepted.setdefault(hello.client, 0),
-            resume="replay" if replay else "snapshot", hb=15, limits=Limits(frame=262144, message=65536), agent=AgentBrief(name="scripted", offline=True))))]
+            resume="replay" if replay else "snapshot", hb=15,
+            limits=Limits(frame=262144, message=65536), agent=AgentBrief(name="scripted", offline=True))))]
         if not replay:
             half = len(self.log) // 2
             for page, last in ((self.log[:half], False), (self.log[half:], True)):
@@ -248,6 +249,7 @@ class Shell:
             self.sent = len(self.server.log)
         elif self.hello is not None:
             if isinstance(frame, UserMessage | Cancel):
+                assert frame.csn is not None
                 assert frame.csn > self.last_csn, "sent twice on one connection"
                 self.last_csn = frame.csn
             self.down.extend(self.server.take(self.hello.client, raw))

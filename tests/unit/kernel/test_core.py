@@ -184,6 +184,10 @@ def test_every_state_says_what_a_stop_and_a_refusal_do() -> None:
         assert TRANSITIONS[state, Happening.CUT] is State.RECONNECTING
 
 
+def state_of(shell: Shell) -> str:
+    return shell.shown.connection.state
+
+
 def connected(policy: Policy | None = None) -> Shell:
     shell = Shell(ScriptedServer(), policy=policy)
     shell.settle()
@@ -194,20 +198,20 @@ def connected(policy: Policy | None = None) -> Shell:
 def test_a_polite_close_is_rejoined(code: int) -> None:
     shell = connected()
     shell.cut(code)
-    assert shell.shown.connection.state == "reconnecting"
+    assert state_of(shell) == "reconnecting"
     shell.settle()
-    assert shell.shown.connection.state == "connected"
+    assert state_of(shell) == "connected"
 
 
 @pytest.mark.parametrize("code", [1002, 1008, 4409, 4502, 4503])
 def test_a_final_close_is_not_rejoined_until_a_person_asks(code: int) -> None:
     shell = connected()
     shell.cut(code)
-    assert shell.shown.connection.state == "disconnected"
+    assert state_of(shell) == "disconnected"
     assert shell.client.deadline is None
     shell.client.reconnect(shell.now)
     shell.settle()
-    assert shell.shown.connection.state == "connected"
+    assert state_of(shell) == "connected"
 
 
 def test_a_server_that_accepts_and_closes_is_not_hammered() -> None:
@@ -220,7 +224,7 @@ def test_a_server_that_accepts_and_closes_is_not_hammered() -> None:
         shell.cut(1013)
     for start in shell.opens:
         assert sum(1 for t in shell.opens if start <= t < start + 3) <= 10
-    assert shell.shown.connection.state == "disconnected"
+    assert state_of(shell) == "disconnected"
 
 
 def test_attempts_used_up_keep_the_queue_and_a_slow_probe_finds_the_server_again() -> None:
@@ -228,7 +232,7 @@ def test_attempts_used_up_keep_the_queue_and_a_slow_probe_finds_the_server_again
     shell.submit("m1", "kept")
     for _ in range(30):
         shell.cut()
-        if shell.shown.connection.state == "disconnected":
+        if state_of(shell) == "disconnected":
             break
         shell.tick()
     assert shell.shown.connection.reason == "cut"
@@ -238,7 +242,7 @@ def test_attempts_used_up_keep_the_queue_and_a_slow_probe_finds_the_server_again
     assert 30 <= shell.now - before <= 90
     shell.settle()
     assert shell.server.contents == ["kept"]
-    assert shell.shown.connection.state == "connected"
+    assert state_of(shell) == "connected"
 
 
 def test_a_send_begins_again_after_the_attempts_were_used_up() -> None:
@@ -246,9 +250,9 @@ def test_a_send_begins_again_after_the_attempts_were_used_up() -> None:
     shell.cut()
     shell.tick()
     shell.cut()
-    assert shell.shown.connection.state == "disconnected"
+    assert state_of(shell) == "disconnected"
     shell.submit("m1", "now")
-    assert shell.shown.connection.state == "connecting"
+    assert state_of(shell) == "connecting"
     shell.settle()
     assert shell.server.contents == ["now"]
 
@@ -268,7 +272,7 @@ def test_a_refused_upgrade_falls_back_to_http_at_once_and_not_for_ever(status: i
     shell.down.extend(shell.server.welcome(shell.wanted.hello))
     shell.hello, shell.wanted = shell.wanted.hello, None
     shell.carry_down()
-    assert shell.shown.connection.state == "fallback"
+    assert state_of(shell) == "fallback"
     shell.cut()
     shell.tick()
     assert shell.wanted is not None
@@ -281,9 +285,9 @@ def test_a_peer_that_says_nothing_more_is_noticed() -> None:
     for _ in range(6):
         shell.tick()
         shell.up.clear()
-        if shell.shown.connection.state == "reconnecting":
+        if state_of(shell) == "reconnecting":
             break
-    assert shell.shown.connection.state == "reconnecting"
+    assert state_of(shell) == "reconnecting"
     assert shell.now <= 30
 
 

@@ -23,7 +23,7 @@ class Panel:
         self.widget = chat.widget
         self.sent: list[dict[str, Any]] = []
         self.arrived = threading.Condition()
-        self.widget.send = self._record  # type: ignore[method-assign]
+        self.widget.send = self._record
 
     def _record(self, content: dict[str, Any], buffers: object = None) -> None:
         with self.arrived:

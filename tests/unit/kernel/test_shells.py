@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from tests.unit.kernel.scripted import SESSION, ScriptedServer
 
-from edchat_protocol.frames import HelloData
+from edchat_protocol.codec import decode_up
+from edchat_protocol.frames import Hello, HelloData
 from edchat_widget import Chat, Settings
 from edchat_widget._io import aliases, launcher, portal
 from edchat_widget._io.driver import Driver
@@ -181,9 +182,9 @@ class Wire:
 
     async def send(self, raw: bytes) -> None:
         if b'"type":"hello"' in raw:
-            from edchat_protocol.codec import decode_up
-
-            frames = self.server.welcome(decode_up(raw).data)  # type: ignore[union-attr]
+            hello = decode_up(raw)
+            assert isinstance(hello, Hello)
+            frames = self.server.welcome(hello.data)
             self.sent = len(self.server.log)
         else:
             frames = self.server.take(self.client, raw)
