@@ -76,7 +76,7 @@ class MessageError(EdChatError, ValueError):
     code = "bad_message"
 
 
-class OutboxFull(EdChatError):  # noqa: N818
+class OutboxFull(EdChatError):
     """So many messages wait for the server that no more are taken. None was dropped."""
 
     code = "outbox_full"
@@ -104,7 +104,7 @@ class ConnectError(TransportError):
         self.retry_after = retry_after
 
 
-class ConnectionLost(TransportError):  # noqa: N818
+class ConnectionLost(TransportError):
     """A connection ended. `close_code`: the WebSocket's, 1006 where the line was cut."""
 
     code = "lost"
@@ -114,13 +114,13 @@ class ConnectionLost(TransportError):  # noqa: N818
         self.close_code = close_code
 
 
-class Timeout(TransportError, TimeoutError):  # noqa: N818  (the field's own name for it)
+class Timeout(TransportError, TimeoutError):
     """The answer did not come in time. The run goes on."""
 
     code = "timeout"
 
 
-class Refused(TransportError):  # noqa: N818
+class Refused(TransportError):
     """The server will not have us: a wrong token, a version it does not speak. Trying again is no use."""
 
     code = "refused"
@@ -168,13 +168,13 @@ class ServerStartError(EdChatError):
         return "\n".join([text, "Its last log lines:", *self.log]) if self.log else text
 
 
-class PortalClosed(EdChatError):  # noqa: N818
+class PortalClosed(EdChatError):
     """The chat was closed, or this is a forked child of the process that it lived in."""
 
     code = "closed"
 
 
-class WrongThread(EdChatError):  # noqa: N818
+class WrongThread(EdChatError):
     """A blocking call from the I/O thread itself, for which it would wait for ever."""
 
     code = "wrong_thread"
