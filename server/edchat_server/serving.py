@@ -28,7 +28,7 @@ MAX_SOCKET_FRAME = 4 * MAX_FRAME_BYTES
 _log = logging.getLogger("edchat.server")
 
 
-class PortTaken(Exception):  # noqa: N818 - reads as the sentence it prints
+class PortTaken(Exception):
     """Nothing can listen there."""
 
 

@@ -23,11 +23,11 @@ class StoreError(Exception):
     """The database refused a write; nothing of it was stored."""
 
 
-class StoreLocked(StoreError):  # noqa: N818 - reads as what happened
+class StoreLocked(StoreError):
     """Another server owns the database file."""
 
 
-class Fenced(Exception):  # noqa: N818 - it is not an error of anybody: the run has a newer owner
+class Fenced(Exception):
     """This attempt of the run is over; whoever holds it must stop without a word."""
 
 

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (tables of examples)
+
 import sqlite3
 from collections.abc import Iterator
 

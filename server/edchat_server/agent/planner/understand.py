@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
+
 """One message and the conversation so far in, a plan out. Nothing else goes in and nothing else happens."""
 
 import re
