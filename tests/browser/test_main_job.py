@@ -1,7 +1,9 @@
 """A PM's sentence becomes a story card, in a real JupyterLab in a real browser."""
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import BrowserContext, expect
 from tests.browser.lab import Jupyter, NotebookPage
@@ -154,3 +156,44 @@ def test_empty_and_oversized_messages_are_not_sent(notebook: Open, agent_server:
     expect(panel.root).to_contain_text(re.compile("64 ?KiB"))
     assert len(panel.composer.input_value()) == 65_537
     expect(panel.users).to_have_count(0)
+
+
+def test_a_failed_tool_shows_the_reason_and_retry(notebook: Open, agent_server: AgentServer) -> None:
+    page = notebook(agent_server)
+    panel = page.panel()
+    panel.wait_connected()
+    panel.send("Set STORY-99 to P0")
+    failed = panel.root.get_by_role("region", name=re.compile(": Failed$"))
+    expect(failed).to_contain_text("STORY-99")
+    retry = failed.get_by_role("button", name="Retry")
+    retry.click()
+    expect(panel.users).to_have_count(2)
+    expect(panel.answers).to_have_count(2)
+
+
+def test_the_bundled_server_starts_by_itself_and_the_saved_notebook_holds_no_secret(
+    notebook: Open, agent_server: AgentServer, jupyter: Jupyter, tmp_path: Path
+) -> None:
+    page = notebook(
+        agent_server, "chat", "from edchat_widget import launch\nlaunch(data_dir={data!r}).stop()".format(
+            data=str(tmp_path / "kernel")),
+        first="from edchat_widget import Chat\nchat = Chat(data_dir={data!r}, session={session!r})\nchat",
+    )
+    panel = page.panel()
+    panel.wait_connected(60)
+    panel.send(SENTENCE)
+    expect_one_story(page)
+    page.run(1)
+    page.save()
+    saved = (jupyter.root / page.name).read_text(encoding="utf-8")
+    token = json.loads((tmp_path / "kernel/server.json").read_text(encoding="utf-8"))["token"]
+    assert token not in saved
+    outputs = json.loads(saved)["cells"][1]["outputs"][0]["data"]
+    assert "application/vnd.jupyter.widget-view+json" in outputs
+    for kind in ("text/html", "text/markdown", "text/plain"):
+        text = "".join(outputs[kind])
+        assert SENTENCE in text
+        assert "STORY-1" in text
+    assert len(saved) < 100_000
+    page.run(2)
+    expect(panel.badge).not_to_contain_text("Connected (")
