@@ -30,10 +30,24 @@ PROBE = """
 }
 """
 
+# When is the cell run, and when is the panel there?
+APPEARS = """
+() => {
+  document.addEventListener('keydown', (e) => { if (e.key === 'Enter' && e.ctrlKey) window.__ran = performance.now(); },
+    true);
+  const tick = () => {
+    if (document.querySelector('.edchat-host')?.shadowRoot?.querySelector('.panel')) window.__appeared = performance.now();
+    else requestAnimationFrame(tick);
+  };
+  requestAnimationFrame(tick);
+}
+"""
+
 
 def measure(folder: Path, *, quick: bool) -> dict[str, dict[str, float]]:
     count, rounds = (300, 1) if quick else (1000, 3)
     stamps = folder / "screen-stamps.json"
+    appeared: list[float] = []
     first: list[float] = []
     lags: list[float] = []
     jupyter = Jupyter(folder / "jupyter").start()
@@ -45,9 +59,11 @@ def measure(folder: Path, *, quick: bool) -> dict[str, dict[str, float]]:
                 NotebookPage.write(jupyter, "bench.ipynb", [source])
                 page = NotebookPage(browser.new_context(viewport={"width": 1300, "height": 1000}), jupyter,
                                     "bench.ipynb").open()
+                page.page.evaluate(APPEARS)
                 page.run(0)
                 panel = page.panel()
                 panel.wait_connected()
+                appeared.append(page.page.evaluate("window.__appeared - window.__ran"))
                 panel.send("warm up")
                 panel.answers.first.get_by_text("backlog").wait_for()
                 page.page.wait_for_timeout(1000)
@@ -67,6 +83,7 @@ def measure(folder: Path, *, quick: bool) -> dict[str, dict[str, float]]:
         jupyter.stop()
     cuts = quantiles(lags, n=100)
     return {
+        "cell run → panel on screen": {"median ms": median(appeared)},
         "send → first token on screen": {"median ms": median(first)},
         "token → screen at 100 tokens/s": {"p50 ms": cuts[49], "p95 ms": cuts[94], "p99 ms": cuts[98],
                                            "tokens": len(lags)},

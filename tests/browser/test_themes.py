@@ -35,7 +35,7 @@ def test_the_panel_follows_the_theme(
     background = surface.evaluate(LUMINANCE.replace("PROPERTY", "backgroundColor"))
     text = panel.story_cards.first.evaluate(LUMINANCE.replace("PROPERTY", "color"))
     assert (background > 0.8 and text < 0.3) if theme == "light" else (background < 0.25 and text > 0.6)
-    surface.evaluate("e => { e.style.height = '760px' }")  # as dragging its corner does
+    surface.evaluate("e => { e.style.height = '620px' }")  # as dragging its corner does
     page.page.mouse.move(0, 0)
     page.page.wait_for_timeout(500)
     shot = panel.root.screenshot(path=tmp_path / f"panel-{theme}.png")
