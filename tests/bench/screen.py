@@ -36,7 +36,8 @@ APPEARS = """
   document.addEventListener('keydown', (e) => { if (e.key === 'Enter' && e.ctrlKey) window.__ran = performance.now(); },
     true);
   const tick = () => {
-    if (document.querySelector('.edchat-host')?.shadowRoot?.querySelector('.panel')) window.__appeared = performance.now();
+    const host = document.querySelector('.edchat-host');
+    if (host?.shadowRoot?.querySelector('.panel')) window.__appeared = performance.now();
     else requestAnimationFrame(tick);
   };
   requestAnimationFrame(tick);
