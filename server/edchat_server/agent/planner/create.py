@@ -17,16 +17,21 @@ TITLE_MAX = 200
 
 _I = re.IGNORECASE
 _LEAD = re.compile(
-    r"^(?:(?:for|about|that|which|titled|entitled|called|named|on|regarding|to|so that|where|namely|von|für (?:den|die|das)|für|zu|über|hinzu|"
+    r"^(?:(?:an(?=\s(?:für|zu|über|mit)\b)|(?:one|another)(?=\s(?:for|about|to)\b)|for|about|that|which|titled|entitled|called|named|on|regarding|to|so that|where|namely|von|für (?:den|die|das)|für|zu|über|hinzu|"
     r"with (?:the )?(?:title|name)|(?:the )?title(?: is)?|mit dem titel)\b\s*|[\s:：,;.–—-]+)+",
     _I,
 )
+_REPORTED = re.compile(r"^(?:\w+\s)?(?:users?|customers?|people|somebody|someone|we)\s(?:report|say|complain|see)(?:ed|s)?\s(?:about\s|that\s)", _I)
 _ARTICLE = re.compile(r"^(?:an?|the|our|some|eine?n?|der|die|das)\s+(?=\S)", _I)
 _TRAIL = re.compile(
-    r"(?:[\s,;:.!?–—-]|\b(?:and|with|in|as|for|to|at|by|on|of|the|a|an|please|pls|und|mit|im|bitte|"
-    r"thanks|thank you|danke|set|an|auf|erstellen|anlegen|hinzufügen|erzeugen)$)+$",
+    r"(?:[\s,;:.!?–—-]|(?<![\w-])(?:and|the|an?|please|pls|und|bitte|thanks|thank you|danke|an|auf|erstellen|anlegen|hinzufügen|erzeugen)$)+$",
     _I,
 )
+# "login in the Security epic": the word belongs to the field behind it. "Sign in, P1": it belongs to the title.
+_BEFORE_FIELD = re.compile(
+    r"(?<!\bsign)(?<!\blog)(?<!\bopt)(?<!\bcheck)(?:\s(?:and|with|in|as|for|to|at|by|on|of|the|an?|mit|im|set|auf|und))+\s*$", _I
+)
+_ASKS = re.compile(r"(?:can|could|how|why|what|which|should|does|do|is|are|who|wie|warum|was|welche)\b", _I)
 _ONLY_GLUE = re.compile(
     r"^[\s,;:.()–—-]*(?:(?:and|with|in|as|for|to|at|by|on|of|the|an?|please|und|mit|im|bitte|it|is|it's|make|set|"
     r"should|be|also|give|has|having|all|put)[\s,;:.()–—-]*)*$",
@@ -99,6 +104,7 @@ def story_args(masked: Masked, found: Found) -> dict[str, Any]:
         description = f"{masked.restore(title, marks=True)}\n{description}"
         title = title[: TITLE_MAX - 1].rsplit(" ", 1)[0].rstrip(" ,;") + "…"
     args["title"] = title
+    technical = _lone_epic(technical, args)
     for name, part in (("technical_details", technical), ("description", description)):
         text = masked.restore(part, marks=True).strip()
         if text and _ONLY_GLUE.match(text) is None:
@@ -106,14 +112,25 @@ def story_args(masked: Masked, found: Found) -> dict[str, Any]:
     return args
 
 
+def _lone_epic(technical: str, args: dict[str, Any]) -> str:
+    """Take a known epic's name that stands alone between commas out of the technical details."""
+    parts = technical.split(", ")
+    names = [p for p in parts if known_epic(p, ())]
+    if not names or "epic" in args:
+        return technical
+    args["epic"] = known_epic(names[0], ())
+    return ", ".join(p for p in parts if p != names[0])
+
+
 def clean_title(masked: Masked, text: str) -> str:
     """Return a title as it should be written: no connecting words around it, a capital in front."""
     text = text.replace(GAP, " ")
     if is_quote(text):
         return masked.restore(text).strip()
-    text = _LEAD.sub("", text.strip())
+    text = _REPORTED.sub("", _LEAD.sub("", text.strip()))
     text = _ARTICLE.sub("", text)
-    text = strip_end(_TRAIL, text).strip(" *_#|-–—:;,")
+    asks = text.rstrip().endswith("?") and _ASKS.match(text) is not None
+    text = strip_end(_TRAIL, text).strip(" *_#|-–—:;,") + ("?" if asks else "")
     text = re.sub(r"\s+", " ", masked.restore(text, marks=not is_quote(text)))
     text = re.sub(r"\s(?:story|ticket)$", "", text, flags=_I) if len(text.split()) > 2 else text
     return text[:1].upper() + text[1:] if text[1:2].islower() or text[1:2] in {"", " ", "-"} else text
@@ -131,7 +148,8 @@ def _sort_out(rest: str) -> tuple[str, str, str]:
     title, technical, lines = "", [], []
     gap = comma = False
     paragraph = False
-    for token in tokens:
+    for whole, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        token = strip_end(_BEFORE_FIELD, whole) if following == GAP else whole
         if token == GAP:
             gap = True
         elif token[:1] in {",", ";"}:
@@ -355,13 +373,16 @@ def too_many(calls: tuple[Call, ...], what: str) -> Plan:
     )
 
 
+_WANT = re.compile(
+    r"\bI(?:\s(?:want|need|would like|should be able|can)|['’]d like)\s+(?:to\s+)?(?P<t>.+?)(?:,?\s+(?:so that|so I|in order to|because)\b|\.?$)"
+    r"|\b(?:möchte|will|kann|brauche) ich\s+(?P<de>.+?)(?:,?\s+(?:damit|sodass|um)\b|\.?$)",
+    _I,
+)
+
+
 def _title_of_sentence(sentence: str) -> str:
-    match = re.search(
-        r"\bI(?:\s(?:want|need|would like|should be able|can)|['’]d like)\s+(?:to\s+)?(?P<t>.+?)(?:,?\s+so that\b|\.?$)",
-        sentence,
-        _I,
-    )
-    title = (match["t"] if match else sentence).strip(" ,.")
-    title = re.sub(r"^(?:be able to|have|see that)\s+", "", title, flags=_I)
+    match = _WANT.search(sentence)
+    title = (match["t"] or match["de"] if match else sentence).strip(" ,.")
+    title = re.sub(r"^(?:be able to|have|see that)\s+|\s+(?:können|haben)$", "", title, flags=_I)
     title = _ARTICLE.sub("", title)
     return title[:1].upper() + title[1:]

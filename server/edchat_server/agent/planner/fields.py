@@ -105,8 +105,10 @@ _STATUS = (
     ),
 )
 _TYPE = re.compile(r"\btype\s*[:=]\s*(?P<t>\w+)", _I)
-_USER_STORY = re.compile(
-    rf"\bAs\s+(?:an?|the)\s[^,.\n{GAP}]{{2,120}}?,?\sI(?:\s|['’])[^\n{GAP}]{{3,1000}}", _I
+USER_STORY = re.compile(
+    rf"\b(?:As\s+(?:an?|the)\s[^,.\n{GAP}]{{2,120}}?,?\sI(?:\s|['’])|Als\s[^,.\n{GAP}]{{2,120}}?,?\s(?:möchte|will|kann|brauche)\sich\s)"
+    rf"[^\n{GAP}]{{3,1000}}",
+    _I,
 )
 
 
@@ -319,7 +321,7 @@ def _labels(masked: Masked, text: str) -> list[str]:
 
 
 def _take_user_story(masked: Masked, found: Found) -> None:
-    match = _USER_STORY.search(found.rest)
+    match = USER_STORY.search(found.rest)
     if match is None or "user_story" in found.args:
         return
     sentence = masked.restore(match[0], marks=True).strip(" ,;.")

@@ -13,8 +13,8 @@ _I = re.IGNORECASE
 _Q = r"\ue000[0-9]+\ue001"
 _HEAD = re.compile(
     r"^(?:list|show|display|print|give\sme|get|fetch|find|search|look\sfor|look\sup|view|see|open|which|what(?:'s|’s|\sis|\sare)?|"
-    r"whats|how\smany|how\smuch|count|number\sof|any|are\sthere|is\sthere|do\swe\shave|have\swe|tell\sme|details?|describe|"
-    r"status|summar(?:y|i[sz]e)|overview|who|where|zeige?|liste|welche[rs]?|was|wie\sviele|finde|suche|gib|anzahl|my|all|is|has|does|did|"
+    r"whats|how\smany|how\smuch|count|number\sof|any|are\sthere|is\sthere|do\swe\s(?:already\s)?have|have\swe|tell\sme|details?|describe|"
+    r"status|summar(?:y|i[sz]e)|overview|who|where|zeige?|liste|welche[rs]?|was|wie\sviele|finde|suche|gib|anzahl|my|all|is|has|does|did|how\sfar|"
     r"everything|recap|read|explain)\b"
     rf"|^(?:(?:p[0-9]|{PRIORITY}|{STATUS}|{either(OPEN_WORDS)})\s)?{PLURAL}\b",
     _I,
@@ -26,7 +26,17 @@ _EVERYTHING = re.compile(
     r"(?:give\sme\s)?(?:an?\s|the\s)?(?:overview|summary|recap)|what(?:'s|’s|\sis)\s(?:left|open|there))[\s?.!]*$",
     _I,
 )
-_BACKLOG = re.compile(rf"\b(?:backlog|{NOUN}|epics?|board|sprint)\b", _I)
+_NEXT = re.compile(
+    r"^(?:what|which|was)\b[^\n]{0,40}?\b(?:(?:work|start|pick|take|do|focus)\b[^\n]{0,20}?\bnext\b|next\b|most\s(?:important|urgent)|"
+    r"(?:top|highest|biggest)\spriorit(?:y|ies)|als\snächstes)[^\n]{0,40}$",
+    _I,
+)
+_FIELD_ASKED = re.compile(
+    r"\b(?:the|der|die|das)\s(?:status|priority|epic|points|estimate|assignee|owner|title|description|labels|(?:acceptance\s)?criteria|"
+    r"definition\sof\sdone|user\sstory|details|priorität)[\s?.!]*$",
+    _I,
+)
+_BACKLOG = re.compile(rf"\b(?:backlog|(?:some|any)thing|{NOUN}|epics?|board|sprint)\b", _I)
 _LIMIT = re.compile(
     rf"\b(?:top|first|last|latest|only|max(?:imum)?|limit|ersten|letzten)\s+(?P<n>[0-9]{{1,3}}|{either(NUMBER_WORDS)})\b"
     rf"|\b(?P<m>[0-9]{{1,3}})\s(?={NOUN}\b)",
@@ -44,7 +54,7 @@ _OPEN = re.compile(
 _TYPE = re.compile(rf"\b(?P<t>{either(TYPE_WORDS)})\b", _I)
 _ASSIGNEE = re.compile(
     rf"\b(?:assigned\sto|owned\sby|for\s@|belong(?:s|ing)?\sto|zugewiesen\san)\s*@?(?P<a>{_Q}|[\w.-]*\w(?:\s(?-i:[A-Z])[\w-]+)?)|(?<!\w)@(?P<b>\w[\w.-]*)"
-    rf"|\b(?:does|is)\s(?P<c>[\w.-]+)\s(?:working\son|doing|have)\b",
+    rf"|\b(?:(?:does|is|was)\s|what['’]?s\s)(?P<c>[\w.-]+)\s(?:working\son|doing|have)\b",
     _I,
 )
 _LABEL = re.compile(
@@ -70,7 +80,7 @@ _NOISE = re.compile(
     r"count|number|any|are|is|there|do|does|did|we|have|has|tell|me|us|my|our|your|all|the|a|an|of|in|on|at|to|for|with|and|or|please|"
     r"priority|prio|status|backlog|currently|current|now|still|right|today|by|epic|epics|exist|existing|that|this|these|those|"
     r"zeige?|zeig|liste|mir|alle|welche[rs]?|sind|was|ist|wie|viele|gibt|es|im|der|die|das|den|von|mit|s|been|be|i|you|can|"
-    r"every|everything|each|so|far|left|work|works|not|items?|overview|summary|summari[sz]e|board|state|go|done|finde|suche|gib|"
+    r"every|everything|something|anything|already|far|along|how's|each|so|far|left|work|works|not|items?|overview|summary|summari[sz]e|board|state|go|done|finde|suche|gib|"
     r"anzahl|haben|wir|nach|bitte|whole|entire|full|complete|top|first|last|latest|only|max|limit|whats|s|it|need|needs)\b",
     _I,
 )
@@ -82,12 +92,16 @@ def plan_query(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     ids = story_ids(text)
     if ids and (_HEAD.match(text) or len(text) < 60):
         return Plan("get", tuple(Call("get_story", {"id": i}) for i in ids[:10]))
-    if not _HEAD.match(text):
+    meant = who_is_meant(text, conv)
+    if not (_HEAD.match(text) or (meant.explicit and text.endswith("?"))):
         return None
     if _EVERYTHING.match(text):
         left = re.search(r"\b(?:left|open)\b", text, _I)
         return Plan("list", (Call("list_stories", {"status": "open"} if left else {}),))
-    meant = who_is_meant(text, conv)
+    if _NEXT.match(text):
+        return Plan("list", (Call("list_stories", {"status": "open", "limit": 5}),))
+    if len(conv.shown) == 1 and _FIELD_ASKED.search(text):
+        return Plan("get", (Call("get_story", {"id": conv.shown[0].id}),))
     if meant.ids and not _BACKLOG.search(
         re.sub(r"\b(?:the|this|that)\s\S+\s(?:story|one|ticket)\b|\b(?:this|that|the)\sstory\b", "", text)
     ):

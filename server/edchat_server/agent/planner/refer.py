@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
 """Which stories a sentence means: by id, by "it" and "the second", by words of a title that was shown."""
 
 import re
@@ -5,7 +6,7 @@ from dataclasses import dataclass
 
 from .fields import GAP
 from .plan import Conversation, StoryRef
-from .words import NOUN, ORDINAL, ORDINALS, STORY_ID
+from .words import NOUN, NUMBER_WORDS, ORDINAL, ORDINALS, STATUS, STORY_ID
 
 _I = re.IGNORECASE
 _IDS = re.compile(rf"(?<!\w)(?:{STORY_ID}|(?P<bare>(?<=\bnumber\s)[0-9]{{1,9}}\b))", _I)
@@ -14,6 +15,7 @@ _ORDINAL = re.compile(
     rf"\b(?:the|den|die|das|der)\s+(?P<o>{ORDINAL})(?:\s+(?:one|story|ticket|item|task|bug|of\s(?:them|these)))?\b",
     _I,
 )
+_PLACES = re.compile(r"\b(?P<end>first|last)\s(?P<n>two|three|four|five|[2-9])\b", _I)
 _MANY = re.compile(
     r"\b(?:them(?:\s(?:all|both))?|both(?:\s(?:of\s(?:them|these)|stories))?|all\sof\s(?:them|these)|all\s(?:three|two|four|five)|"
     r"these(?:\s(?:two|three|stories))?|those(?:\s(?:two|three|stories))?|beide|alle\sdrei)\b",
@@ -23,6 +25,11 @@ _ONE = re.compile(
     rf"\b(?:it|that\sone|this\sone|(?:this|that|the\ssame)\s(?:story|ticket|task|bug|spike|item|one)|the\s(?:story|ticket)|"
     rf"its|es|sie|diese\s{NOUN}|die\sstory|that|this)\b",
     _I,
+)
+
+_BEFORE_TITLE = re.compile(r"(?:\w+\s)?(?:the\s)?", _I)
+_BEHIND_TITLE = re.compile(
+    rf"(?:\s{NOUN}\b)?(?:\s(?:is|are|was|has|should|can|to|as|from|in|into|with|ist|auf|nach|{STATUS})\b|\s?(?:->|→|=|:)|\W*$)", _I
 )
 
 
@@ -62,6 +69,12 @@ def who_is_meant(text: str, conv: Conversation) -> Meant:
     if ids:
         first = _IDS.search(text)
         return Meant(ids, explicit=True, span=first.span() if first else (0, 0))
+    several = _PLACES.search(text)
+    if several and len(conv.listed or conv.shown) > 1:
+        count = NUMBER_WORDS.get(several["n"].casefold()) or int(several["n"])
+        pool = conv.listed or conv.shown
+        part = pool[:count] if several["end"].casefold() == "first" else pool[-count:]
+        return Meant(tuple(r.id for r in part), explicit=True, span=several.span())
     places = list(_ORDINAL.finditer(text))
     if places:
         pool = conv.listed or conv.shown
@@ -86,6 +99,9 @@ def who_is_meant(text: str, conv: Conversation) -> Meant:
 
 def by_title(text: str, conv: Conversation) -> str:
     """Return the one story, of those seen, that ``the … story`` names by words of its title; else nothing."""
+    titled = [ref.id for ref in conv.known if ref.title and _says_of(text, ref.title)]
+    if len(titled) == 1:
+        return titled[0]
     match = re.search(
         r"\b(?:the|die|den|das)\s+(?P<w>[\w &/-]{3,80}?)\s+(?:story|ticket|bug|task|spike|one)\b", text, _I
     )
@@ -96,6 +112,12 @@ def by_title(text: str, conv: Conversation) -> str:
         return ""
     fits = [ref.id for ref in conv.known if words <= set(re.findall(r"\w+", ref.title.casefold()))]
     return fits[0] if len(fits) == 1 else ""
+
+
+def _says_of(text: str, title: str) -> bool:
+    """Say whether something is said or asked of the title: ``Apple Pay is blocked``, ``move Apple Pay to Done``."""
+    before, found, behind = text.casefold().partition(title.casefold())
+    return bool(found) and _BEFORE_TITLE.fullmatch(before) is not None and _BEHIND_TITLE.match(behind) is not None
 
 
 def reference(story_id: str, conv: Conversation) -> StoryRef:

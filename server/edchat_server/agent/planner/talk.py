@@ -60,7 +60,7 @@ _NOT = re.compile(
     _I,
 )
 _DELETE = re.compile(
-    rf"^(?:delete|destroy|erase|purge|wipe|archive|drop|trash|lösche?|undo|revert|roll\s?back|"
+    rf"^(?:delete|destroy|erase|purge|wipe|archive|drop(?![^\n]{{1,80}}\sto\s)|trash|lösche?|undo|revert|roll\s?back|"
     rf"remove(?=\s(?:story|it\b|that\b|this\b|them\b|all\b|the\s(?:story|{NOUN})|#?[0-9]|every)))\b",
     _I,
 )

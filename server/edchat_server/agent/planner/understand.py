@@ -1,16 +1,19 @@
+# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
 
 """One message and the conversation so far in, a plan out. Nothing else goes in and nothing else happens."""
 
 import re
 
 from .create import only_gaps, plan_create
-from .fields import find_fields, known_epic
+from .fields import GAP, USER_STORY, find_fields, known_epic
+from .glossary import plan_explanation
 from .plan import Asked, Call, Conversation, Plan
 from .query import plan_query
-from .refer import story_ids
+from .refer import story_ids, who_is_meant
+from .spelling import mend
 from .talk import lost, no_action, small_talk
-from .text import Masked, mask, normalise, split_list, strip_end
-from .update import changes_in, looks_like_update, plan_update
+from .text import Masked, mask, normalise, split_list, split_numbered, strip_end
+from .update import changes_in, looks_like_update, missing_field, plan_update
 from .words import NOUN, NUMBER_WORDS, PLURAL, PRIORITY, SINGULAR, TYPE_WORDS, either
 
 READ_MAX = 4_000
@@ -43,23 +46,37 @@ _CREATE = re.compile(
     _I,
 )
 _LABELLED = re.compile(
-    rf"^(?P<before>(?:new\s|neue\s)?(?:p[0-9]\s)?)(?P<noun>{NOUN})\s*(?:[:：–]|-\s)\s*(?P<body>\S(?:.|\n)*)$",
+    rf"^(?P<before>(?:new\s|neue\s)?(?:p[0-9]\s)?)(?P<noun>{NOUN})(?P<mark>(?:\s\(?p[0-9]\)?)?)\s*(?:[:：–]|-\s)\s*(?P<body>\S(?:.|\n)*)$",
     _I,
 )
 _IMPLICIT = re.compile(
     r"^(?:create|add|new|draft|capture|log|introduce|erstelle|füge)\b[\s:]*(?P<body>\S(?:.|\n)*)$", _I
 )
-_IMPERATIVE = re.compile(
-    r"^(?:fix|implement|build|improve|refactor|support|allow|enable|integrate|migrate|upgrade|remove|replace|write|redesign|optimi[sz]e|"
-    r"investigate|research|document|set\sup|design|investigate|speed|reduce|test|automate|user\s\w+|show|send|let|encrypt|validate|track)\b",
-    _I,
-)
 _FORM_TITLE = re.compile(
     r"^[ *_#-]{0,6}(?:story|title|titel|summary|name)[*_]{0,2}\s?[:=][*_]{0,2}\s*(?=\S)", _I
 )
 _FORM_ANY = re.compile(r"^[ *_#-]{0,6}[\w ]{2,30}[*_]{0,2}\s?[:=]", _I)
-_USER_STORY = re.compile(r"^as\s(?:an?|the)\s[^\n]{2,120}?,?\si(?:\s|['’])", _I)
-_PRIORITY_FIRST = re.compile(rf"^(?P<before>p[0-9]|{PRIORITY})\s*[:–-]\s*(?P<body>\S(?:.|\n)*)$", _I)
+_PRIORITY_FIRST = re.compile(
+    rf"^[\[(]?(?P<before>p[0-9]|{PRIORITY})(?:[\])]\s*[:–-]?|\s*[:–-])\s*(?P<body>\S(?:.|\n)*)$", _I
+)
+# "The app crashes. Please file a bug for that, P1": the wish stands behind what it is about.
+_WISH_BEHIND = re.compile(
+    rf"(?:[.!;\n]|\s[–—-])\s{{0,3}}(?:(?:so|now|and|please|pls|can\syou|could\syou|let's)[\s,]+)*"
+    rf"(?:create|make|add|write|file|log|open|raise|draft)\s(?P<before>(?:(?:an?|the|one|new|p[0-9]|{PRIORITY}|priority|separate)\s){{0,4}})"
+    rf"(?P<noun>{NOUN})(?:\s(?:for|from|about|out\sof|of)\s(?:it|this|that|(?P<many>these|those|them|each|all|both))\b(?:\sof\s(?:them|these|those)|\sone)?)?"
+    rf"(?P<tail>,[^\n.]{{1,80}})?[\s.!]*$",
+    _I,
+)
+_SENTENCE_END = re.compile(
+    rf"[.!;\n]\s{{1,3}}(?:(?:so|please|pls|then|also|now|and)[\s,]+)*(?=(?:create|add|write|file|log|open|draft)\s(?:\w+\s){{0,3}}?{NOUN}\b)", _I
+)
+_NEED = re.compile(r"^(?:(?:we|i)\s(?:still\s|also\s|will\s)?(?:need|want)|here\sis|here\sare)\b(?=[^\n]{0,80}:)[\s:]*", _I)
+_SUBJECT = re.compile(
+    r"^(?:i|we|you|he|she|they|it|this|that|these|those|there|here|if|when|because|but|maybe|perhaps|thanks|lol|haha|"
+    r"ich|wir|du|er|sie|es|das|wenn|vielleicht)\b|^\w+['’](?:s|m|re|ve|ll|d)\b",
+    _I,
+)
+_FIELD_WORD = re.compile(r"\bp[0-9]\b|\b(?:points?|pts|sp|prio|priority|priorität|epic)\b", _I)
 # Asked, not wished: whatever else such a sentence looks like, it changes nothing.
 _QUESTION = re.compile(
     r"^(?:who|whom|whose|what(?:['’]s)?|which|when|where|why|how|is|are|was|were|does|did|do|has|have\s(?:we|you|they)|any|"
@@ -67,7 +84,7 @@ _QUESTION = re.compile(
     _I,
 )
 _BARE = re.compile(
-    rf"^(?P<before>(?:(?:p[0-9]|{PRIORITY})(?:\spriority)?[\s-])?)(?P<noun>{SINGULAR})\s+(?=(?:for|about|to|on|für)\s)(?P<body>\S(?:.|\n)*)$",
+    rf"^(?:an?\s|eine?n?\s)?(?P<before>(?:(?:p[0-9]|{PRIORITY})(?:\spriority)?[\s-])?)(?P<noun>{SINGULAR})\s+(?=(?:for|about|to|on|für)\s)(?P<body>\S(?:.|\n)*)$",
     _I,
 )
 _THANKS_AT_END = re.compile(r"[\s,]+(?:please|pls|thanks|thank\syou|bitte|danke)[\s!.]*$", _I)
@@ -121,29 +138,47 @@ def _understand_long(text: str, conv: Conversation) -> Plan:
 
 def _understand(text: str, conversation: Conversation) -> Plan:
     masked = mask(text)
+    masked = Masked(mend(masked.text), masked.quotes)
     plan = _reply(masked, conversation) if conversation.asked else None
     return plan or small_talk(text) or _wish(masked, _without_politeness(masked.text), conversation) or lost()
 
 
 def _wish(masked: Masked, text: str, conv: Conversation) -> Plan | None:
-    plan = no_action(text)
+    plan = plan_explanation(text, conv) or no_action(text) or missing_field(text)
     if plan:
         return plan
-    if _USER_STORY.match(text):
+    if USER_STORY.match(text):
         return plan_create(masked, text, "", several=False, conv=conv)
+    text = _wish_in_front(text, conv)
     if _QUESTION.match(text):
         return plan_query(masked, text, conv)
     if looks_like_update(text, conv) and not _clear_create(text, conv):
-        plan = plan_update(masked, text, conv)
+        plan = _two_wishes(masked, text, conv) or plan_update(masked, text, conv)
         if plan:
             return plan
-    created = _create(masked, text, conv)
-    if created:
-        return created
-    plan = _bare_fields(masked, text, conv) or plan_query(masked, text, conv)
-    if plan:
-        return plan
-    return _implicit(masked, text, conv)
+    plan = (
+        _create(masked, text, conv)
+        or _bare_fields(masked, text, conv)
+        or _list_of_stories(masked, text, conv)
+        or plan_query(masked, text, conv)
+    )
+    return plan or _implicit(masked, text, conv) or _later_wish(masked, text, conv)
+
+
+def _two_wishes(masked: Masked, text: str, conv: Conversation) -> Plan | None:
+    """``Set STORY-1 to Done. Create a task for the follow-up``: both; None if one of them is not clear."""
+    end = _SENTENCE_END.search(text)
+    second = _create(masked, text[end.end() :], conv) if end else None
+    first = plan_update(masked, text[: end.start()], conv) if end and second else None
+    if not (first and second and first.calls and second.calls):
+        return None
+    return Plan("create", (*first.calls, *second.calls))
+
+
+def _later_wish(masked: Masked, text: str, conv: Conversation) -> Plan | None:
+    """``The release is on Friday. Create a story for the changelog``: the first sentence only says why."""
+    end = _SENTENCE_END.search(text)
+    return _create(masked, text[end.end() :], conv) if end else None
 
 
 def _create(masked: Masked, text: str, conv: Conversation) -> Plan | None:
@@ -158,7 +193,8 @@ def _create(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     match = _LABELLED.match(text) or _BARE.match(text) or _PRIORITY_FIRST.match(text)
     if match:
         noun = match.groupdict().get("noun") or "story"
-        return _typed(masked, match["body"], match["before"], noun, conv)
+        before = f"{match['before']} {match.groupdict().get('mark') or ''}"
+        return _typed(masked, match["body"], before, noun, conv)
     return None
 
 
@@ -195,16 +231,50 @@ def _form(masked: Masked, text: str, conv: Conversation) -> Plan | None:
 
 
 def _implicit(masked: Masked, text: str, conv: Conversation) -> Plan | None:
-    """``Add Redis session cache, P1``; also a list of lines that each carry a priority."""
+    """``Add Redis session cache, P1``, and the same without a verb."""
     match = _IMPLICIT.match(text)
     if match:
         return plan_create(masked, match["body"], "", several=False, conv=conv)
-    _, items = split_list(text)
-    if len(items) >= 2 and all(find_fields(masked, f"{i} ").args.get("priority") for i in items):
-        return plan_create(masked, text, "", several=True, conv=conv)
-    if _IMPERATIVE.match(text) and find_fields(masked, text).args.keys() & {"priority", "points", "epic"}:
-        return plan_create(masked, text, "", several=False, conv=conv)
-    return None
+    return plan_create(masked, text, "", several=False, conv=conv) if _is_note(masked, text, conv) else None
+
+
+def _is_note(masked: Masked, text: str, conv: Conversation) -> bool:
+    """Say whether it is a title with a story's fields before or behind it, as one jots it down.
+
+    Sentences with a subject of their own, questions, and what speaks of stories that exist are none.
+    """
+    if _SUBJECT.match(text) or text.endswith("?") or len(text) > 300 or not _FIELD_WORD.search(text):
+        return False
+    meant = who_is_meant(text, conv)
+    if meant.ids or meant.explicit:
+        return False
+    rest = find_fields(masked, text, epics=conv.epics).rest.strip(" ,;.()[]:–-")
+    return GAP in (rest[:1], rest[-1:]) and re.search(r"\w{2}", rest) is not None
+
+
+def _list_of_stories(masked: Masked, text: str, conv: Conversation) -> Plan | None:
+    """``Stories for the beta:`` with lines below it, or lines that each carry a priority."""
+    head, items = split_list(text)
+    if len(items) < 2:
+        head, items = split_numbered(text)
+    if len(items) < 2:
+        return None
+    headed = re.fullmatch(rf"[^\n]{{0,80}}\b{PLURAL}\b[^\n]{{0,80}}:", head, _I) is not None
+    if not headed and not all(find_fields(masked, f"{i} ").args.get("priority") for i in items):
+        return None
+    return plan_create(masked, text.removeprefix(head) if headed else text, head, several=True, conv=conv)
+
+
+def _wish_in_front(text: str, conv: Conversation) -> str:
+    """Turn ``The app crashes. Please file a bug for that, P1`` into ``create a bug, P1: The app crashes``."""
+    begin = max(0, len(text) - 200)
+    for wish in _WISH_BEHIND.finditer(text, begin):
+        what = _NEED.sub("", text[: wish.start()]).strip(" .!\n–-")
+        if what and not (_QUESTION.match(what) or _CREATE.match(what) or looks_like_update(what, conv)):
+            tail = (wish["tail"] or "").strip(" ,.!")
+            noun = _plural(wish["noun"]) if wish["many"] else wish["noun"]
+            return f"create {wish['before']}{noun}: {what}{f', {tail}' if tail else ''}"
+    return text
 
 
 def _reply(masked: Masked, conv: Conversation) -> Plan | None:
@@ -234,6 +304,10 @@ def _reply(masked: Masked, conv: Conversation) -> Plan | None:
     return Plan(
         plan.kind, tuple(Call(c.tool, {**asked.args, **c.args}) for c in plan.calls), plan.say, plan.asked
     )
+
+
+def _plural(noun: str) -> str:
+    return noun if noun.endswith("s") else re.sub(r"(?<=stor)y$", "ie", noun, flags=_I) + "s"
 
 
 def _clear_create(text: str, conv: Conversation) -> bool:

@@ -17,13 +17,16 @@ _Group = tuple[tuple[str, ...], dict[str, Any], bool]
 
 _I = re.IGNORECASE
 _Q = r"\ue000[0-9]+\ue001"
-_VERB = re.compile(
+_ORDER = re.compile(
     r"^(?:set|change|update|make|move|mark|rename|retitle|assign|reassign|unassign|add|append|remove|bump|raise|lower|"
     r"increase|decrease|estimate|close|finish|complete|start|begin|reopen|re-open|block|unblock|put|tag|label|describe|"
-    r"edit|modify|prioriti[sz]e|deprioriti[sz]e|convert|turn|give|call|promote|demote|resolve|send|push|drag|it|that|"
-    r"setze?|ändere|verschiebe?|markiere?|benenne|weise|füge|schließe|starte|its|priority|status|points|epic|title|p[0-3])\b",
+    r"edit|modify|drop|prioriti[sz]e|deprioriti[sz]e|convert|turn|give|call|promote|demote|resolve|send|push|drag|"
+    r"setze?|ändere|verschiebe?|markiere?|benenne|weise|füge|schließe|starte)\b",
     _I,
 )
+# Said, not ordered: "it should be P0", "we've finished STORY-2".
+_SAID = re.compile(r"^(?:(?P<person>i|we|ich|wir)|it|that|its|priority|status|points|epic|title|p[0-3]|es)\b", _I)
+_NOT_SO = re.compile(r"\b(?:not|never|nobody|almost|nearly|half|soon|will|if|when|once|unless|nicht|wenn|fast)\b|n['’]t\b", _I)
 _RENAME = re.compile(
     r"\b(?:rename|retitle|call|benenne)\b(?P<ref>[^\n]{0,80}?)\b(?:to|as|into|in|um in)\b:?\s+(?P<v>\S[^\n]*)$"
     r"|\b(?:the\s)?title\b(?P<ref2>[^\n:=]{0,80}?)(?:\bto\b|\bshould be\b|[:=])\s*(?P<v2>\S[^\n]*)$"
@@ -54,6 +57,13 @@ _STATUS_VERBS = (
     (re.compile(r"^(?:start|begin|starte)\b", _I), "In Progress"),
     (re.compile(r"^(?:reopen|re-open|unblock)\b", _I), "Backlog"),
     (re.compile(r"^block\b", _I), "Blocked"),
+)
+# What is said of a story rather than ordered: "we're done with STORY-2", "STORY-3 has shipped".
+_STATUS_SAID = (
+    (re.compile(r"\bready\sfor\s(?:a\s)?review\b", _I), "In Review"),
+    (re.compile(r"\b(?:done|finished|completed|shipped|released|live|deployed|merged)\b", _I), "Done"),
+    (re.compile(r"\b(?:blocked|stuck|waiting\s(?:for|on))\b", _I), "Blocked"),
+    (re.compile(r"\b(?:(?:am|are|is|['’](?:m|re|s)|started|began|begun|now)\sworking|started|picked\sup|begun)\b", _I), "In Progress"),
 )
 _ASSIGN = re.compile(rf"\bassign\s+(?P<a>{_Q}|@?[\w.-]+(?:\s(?-i:[A-Z])[\w-]+)?)\s+to\s+", _I)
 _ASSIGN_TO = re.compile(
@@ -104,12 +114,38 @@ _EVERYTHING = re.compile(
 )
 
 
+_MISSING_FIELD = re.compile(
+    r"^(?:set|change|update|add|move|put|push|give|make|assign|schedule|plan|setze?|verschiebe?|it|this|that|its|stor(?:y|ies)[\s_-]?#?[0-9]{1,9}|#[0-9]{1,9})\b"
+    r"[^\n]{0,60}?\b(?:(?P<due>due\sdate|deadline|due|fällig\w*|fälligkeit\w*)(?=\s(?:to|for|of|on|by|is|at|in|next|this|today|tomorrow|\w+day|am|auf|bis|[0-9])\b|\s?[:=]|\W*$)"
+    r"|(?P<sprint>sprint|milestone|iteration|cycle|release)\s(?:[0-9]|v[0-9]|to\b)|(?:to|into|in)\s(?:the\s)?(?:next|this|current)\s(?P<next>sprint|milestone|iteration|cycle|release))",
+    _I,
+)
+
+
+def missing_field(text: str) -> Plan | None:
+    """Return what to say to the wish for a field that stories do not have; None for all else."""
+    match = _MISSING_FIELD.match(text)
+    if match is None:
+        return None
+    name = "Due dates" if match["due"] else f"{(match['sprint'] or match['next']).capitalize()}s"
+    return Plan(
+        "talk",
+        say=f"{name} are not there yet, so nothing was changed. A story has a status, a priority, an epic, points, labels and "
+        "an assignee; a label such as “sprint-14” may do for now.",
+    )
+
+
 def looks_like_update(text: str, conv: Conversation) -> bool:
     """Say whether the text wishes a change of stories that exist."""
-    if not _VERB.match(text) and not story_ids(text):
-        return False
     meant = who_is_meant(text, conv)
-    return bool(meant.ids) or meant.vague or (bool(conv.shown) and _VERB.match(text) is not None)
+    if _ORDER.match(text):
+        return bool(meant.ids or meant.vague or conv.shown)
+    if text.endswith("?") or _NOT_SO.search(text):
+        return False
+    said = _SAID.match(text)
+    if meant.explicit or said is None:
+        return meant.explicit
+    return bool(meant.ids or (not said["person"] and (meant.vague or conv.shown)))
 
 
 def plan_update(masked: Masked, text: str, conv: Conversation) -> Plan | None:
@@ -134,7 +170,7 @@ def changes_in(masked: Masked, text: str, conv: Conversation) -> dict[str, Any]:
     text = _take_free_text(masked, text, args)
     if not text.strip():
         return args
-    text = _take_people_and_labels(masked, text, args)
+    text = _take_people_and_labels(masked, text, args, {ref.title.casefold() for ref in conv.known})
     _take_points(text, args)
     found = find_fields(masked, f", {without_ids(text)}", epics=conv.epics)
     for name, value in found.args.items():
@@ -171,7 +207,7 @@ def _changes_by_story(masked: Masked, text: str, conv: Conversation) -> list[_Gr
         elif not args:
             waiting = (*waiting, *(meant.ids if meant.explicit else ()))
         elif ids or waiting:
-            if groups and _VERB.match(clause):
+            if groups and (_ORDER.match(clause) or _SAID.match(clause)):
                 groups[-1] = _with_ids(groups[-1], waiting)
                 waiting = ()
             _add_group(groups, (*waiting, *ids), args, named)
@@ -247,7 +283,7 @@ def _list_argument(name: str) -> str:
     )
 
 
-def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any]) -> str:
+def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any], titles: set[str]) -> str:
     if _UNASSIGN.search(text):
         args["assignee"] = ""
         return _UNASSIGN.sub(" ", text)
@@ -256,7 +292,7 @@ def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any]) -> 
         args["assignee"] = put["a"]
         return text[: put.start()] + GAP + text[put.end() :]
     assign = _ASSIGN.search(text)
-    if assign and assign["a"].casefold() not in {"it", "this", "that", "them"} and not story_ids(assign["a"]):
+    if assign and assign["a"].casefold() not in {"it", "this", "that", "them", *titles} and not story_ids(assign["a"]):
         args["assignee"] = masked.restore(assign["a"]).lstrip("@")
         text = text[: assign.start()] + GAP + text[assign.end() :]
     elif (assign_to := _ASSIGN_TO.search(text)) is not None:
@@ -301,6 +337,9 @@ def _take_status(found: Found, args: dict[str, Any]) -> None:
         if verb.match(found.rest.strip(" ,")):
             args["status"] = status
             return
+    if not args and not _ORDER.match(found.rest.strip(f" ,{GAP}")):
+        said = next((status for words, status in _STATUS_SAID if words.search(found.rest)), "")
+        args.update({"status": said} if said else {})
 
 
 def _take_rest(text: str, found: Found, args: dict[str, Any], conv: Conversation) -> None:
