@@ -17,8 +17,9 @@ TITLE_MAX = 200
 
 _I = re.IGNORECASE
 _LEAD = re.compile(
-    r"^(?:(?:an(?=\s(?:für|zu|über|mit)\b)|(?:one|another)(?=\s(?:for|about|to)\b)|for|about|that|which|titled|entitled|called|named|on|regarding|to|so that|where|namely|von|für (?:den|die|das)|für|zu|über|hinzu|"
-    r"with (?:the )?(?:title|name)|(?:the )?title(?: is)?|mit dem titel)\b\s*|[\s:：,;.–—-]+)+",
+    r"^(?:(?:an(?=\s(?:für|zu|über|mit)\b)|(?:one|another)(?=\s(?:for|about|to)\b)|for|about|titled|entitled|called|named|regarding|namely|"
+    r"(?-i:that|which|on|to|so that|where)|von|für (?:den|die|das)|für|zu|über|hinzu|"
+    r"with (?:the )?(?:title|name)|(?:the )?title(?: is)?|mit dem titel)\b(?!-)\s*|[\s:：,;.–—-]+)+",
     _I,
 )
 _REPORTED = re.compile(r"^(?:\w+\s)?(?:users?|customers?|people|somebody|someone|we)\s(?:report|say|complain|see)(?:ed|s)?\s(?:about\s|that\s)", _I)
@@ -126,7 +127,7 @@ def clean_title(masked: Masked, text: str) -> str:
     """Return a title as it should be written: no connecting words around it, a capital in front."""
     text = text.replace(GAP, " ")
     if is_quote(text):
-        return masked.restore(text).strip()
+        return masked.restore(text.strip(" .,:;"))
     text = _REPORTED.sub("", _LEAD.sub("", text.strip()))
     text = _ARTICLE.sub("", text)
     asks = text.rstrip().endswith("?") and _ASKS.match(text) is not None

@@ -23,12 +23,17 @@ _COUNT = re.compile(r"\b(?:how\smany|count|number\sof|wie\sviele|anzahl)\b", _I)
 _EPICS = re.compile(r"\b(?:epics)\b", _I)
 _EVERYTHING = re.compile(
     r"^(?:(?:list|show|display|zeige?|liste)(?:\s(?:me|them|mir))?(?:\s(?:all|everything|alle|alles))?|all|everything|"
-    r"(?:give\sme\s)?(?:an?\s|the\s)?(?:overview|summary|recap)|what(?:'s|’s|\sis)\s(?:left|open|there))[\s?.!]*$",
+    r"(?:give\sme\s)?(?:an?\s|the\s)?(?:quick\s|current\s)?(?:overview|summary|recap|status(?:\s(?:update|report))?)|what(?:'s|’s|\sis)\s(?:left|open|there))[\s?.!]*$",
     _I,
 )
 _NEXT = re.compile(
     r"^(?:what|which|was)\b[^\n]{0,40}?\b(?:(?:work|start|pick|take|do|focus)\b[^\n]{0,20}?\bnext\b|next\b|most\s(?:important|urgent)|"
     r"(?:top|highest|biggest)\spriorit(?:y|ies)|als\snächstes)[^\n]{0,40}$",
+    _I,
+)
+_FINISHED = re.compile(
+    r"^(?:what|which|was)\b[^\n]{0,40}?\b(?:did|have|has|haben)\s(?:we|i|they|wir)\b[^\n]{0,20}?"
+    r"\b(?:finish|complet|ship|clos|deliver|done|release|get\sdone|geschafft|erledigt)\w*[^\n]{0,40}$",
     _I,
 )
 _FIELD_ASKED = re.compile(
@@ -98,6 +103,8 @@ def plan_query(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     if _EVERYTHING.match(text):
         left = re.search(r"\b(?:left|open)\b", text, _I)
         return Plan("list", (Call("list_stories", {"status": "open"} if left else {}),))
+    if _FINISHED.match(text):
+        return Plan("list", (Call("list_stories", {"status": "Done"}),))
     if _NEXT.match(text):
         return Plan("list", (Call("list_stories", {"status": "open", "limit": 5}),))
     if len(conv.shown) == 1 and _FIELD_ASKED.search(text):

@@ -26,11 +26,11 @@ _GREETING = re.compile(
 )
 _THANKS = re.compile(
     r"(?:(?:ok(?:ay)?|great|perfect|cool|nice|super|awesome|good|alright|wonderful|excellent)[\s,!.]*)*"
-    r"(?:thanks?(?:\s(?:you|a\slot|so\smuch|very\smuch))*|thx|cheers|danke(?:\s\w+)?|merci|well\sdone|good\sjob|great\swork)?"
+    r"(?:thanks?(?:\s(?:you|a\slot|so\smuch|very\smuch))*|thx|cheers|danke(?:\s\w+)?|merci|well\sdone|good\sjob|great\swork|you(?:['’]re|\sare)\s(?:great|awesome|the\sbest|amazing|a\sstar)|i\slove\s(?:it|this))?"
     r"[\s!.,:)👍🙏]*",
     _I,
 )
-_BYE = re.compile(r"(?:bye|goodbye|see\syou(?:\slater)?|tschüss|ciao|good\snight)[\s!.]*", _I)
+_BYE = re.compile(r"(?:(?:ok(?:ay)?|cool|great|thanks|alright)[\s,.!]+){0,3}(?:that['’]?s\s(?:all|it)(?:\s(?:for\s)?(?:today|now))?|bye|goodbye|see\syou(?:\slater)?|tschüss|ciao|good\snight)[\s!.]*", _I)
 _HOW = re.compile(
     r"how\sare\syou(?:\sdoing)?(?:\stoday)?[\s?!.]*|how's\sit\sgoing[\s?]*|wie\sgeht(?:'s|\ses\sdir)?[\s?]*",
     _I,
@@ -40,8 +40,9 @@ _IDENTITY = re.compile(
     r"which\s(?:model|llm|ai)|what\s(?:model|llm)|what(?:'s|\sis)\syour\sname|wer\sbist\sdu|your\smodel)\b",
     _I,
 )
+_LANGUAGE = re.compile(r"\b(?:do|can|sprichst|verstehst|kannst)\s(?:you|du)\b[^\n]{0,20}\b(?:german|english|french|spanish|deutsch|englisch)\b", _I)
 _HELP = re.compile(
-    r"(?:help(?:\sme)?|what\scan\syou\sdo|what\sdo\syou\sdo|how\sdo(?:es)?\s(?:i|this|you|it)\s(?:use|work)\b.*|commands?|hilfe|was\skannst\sdu|/help|\?+|"
+    r"(?:help(?:\sme)?|what\scan\s(?:you\sdo|i\s(?:ask|say|do)(?:\syou)?)|what\sdo\syou\sdo|how\sdo(?:es)?\s(?:i|this|you|it)\s(?:use|work)\b.*|commands?|hilfe|was\skannst\sdu|/help|\?+|"
     r"how\s(?:do|can|would|should)\s(?:i|we)\b.*|can\syou\shelp(?:\sme)?)[\s?!.]*",
     _I,
 )
@@ -82,6 +83,8 @@ def small_talk(text: str) -> Plan | None:
         return Plan(
             "talk", say=f"{WHO} Set `EDCHAT_MODEL` on the server to talk to a language model instead."
         )
+    if _LANGUAGE.search(text):
+        return Plan("talk", say="I read plain English and German sentences, and I answer in English.")
     if _HELP.fullmatch(text):
         return Plan("talk", say=CAN_DO)
     if _HOW.fullmatch(text):

@@ -40,13 +40,14 @@ _BEFORE = (
 )
 _CREATE = re.compile(
     rf"^(?:create|add|make|write|draft|open|file|log|raise|capture|record|prepare|set\sup|enter|generate|new|start|put|give|need|want|"
-    rf"get(?=\s+an?\b)|eine?n?(?=\s+neue)|füge|i\sneed|we\sneed|i\swant|we\swant|there\sshould\sbe|(?:can|could)\s(?:i|we)\s(?:get|have)|have|turn\sthis\sinto|"
+    rf"get(?=\s+an?\b)|eine?n?(?=\s+neue)|füge|i\sneed|we\sneed|i\swant|we\swant|there\sshould\sbe|(?:can|could)\s(?:i|we)\s(?:get|have)|(?:i|we)(?:['’]d|\swould)\slike|have|turn\sthis\sinto|"
     rf"erstelle?|erzeuge?|lege?|neue[rs]?|schreibe?|mach(?:e)?|brauche[n]?)\b[\s,:]*(?P<before>{_BEFORE}{{0,7}}?)"
     rf"(?P<noun>{NOUN})\b{_NOT_OBJECT}(?P<body>(?:.|\n)*)$",
     _I,
 )
 _LABELLED = re.compile(
-    rf"^(?P<before>(?:new\s|neue\s)?(?:p[0-9]\s)?)(?P<noun>{NOUN})(?P<mark>(?:\s\(?p[0-9]\)?)?)\s*(?:[:：–]|-\s)\s*(?P<body>\S(?:.|\n)*)$",
+    rf"^(?P<before>(?:new\s|neue\s)?(?:(?:p[0-9]|[0-9]|{either(NUMBER_WORDS)})\s)?)(?P<noun>{NOUN})(?P<mark>(?:\s\(?p[0-9]\)?)?)"
+    rf"(?:\s(?:anlegen|erstellen|erzeugen|hinzufügen))?\s*(?:[:：–]|-\s)\s*(?P<body>\S(?:.|\n)*)$",
     _I,
 )
 _IMPLICIT = re.compile(
@@ -59,6 +60,7 @@ _FORM_ANY = re.compile(r"^[ *_#-]{0,6}[\w ]{2,30}[*_]{0,2}\s?[:=]", _I)
 _PRIORITY_FIRST = re.compile(
     rf"^[\[(]?(?P<before>p[0-9]|{PRIORITY})(?:[\])]\s*[:–-]?|\s*[:–-])\s*(?P<body>\S(?:.|\n)*)$", _I
 )
+_PRIORITIES_INLINE = re.compile(r"[,;]\s*(?:and\s)?(?=p[0-9]\s*[:–-])", _I)  # P1: SSO, P2: audit log
 # "The app crashes. Please file a bug for that, P1": the wish stands behind what it is about.
 _WISH_BEHIND = re.compile(
     rf"(?:[.!;\n]|\s[–—-])\s{{0,3}}(?:(?:so|now|and|please|pls|can\syou|could\syou|let's)[\s,]+)*"
@@ -157,7 +159,8 @@ def _wish(masked: Masked, text: str, conv: Conversation) -> Plan | None:
         if plan:
             return plan
     plan = (
-        _create(masked, text, conv)
+        (_list_of_stories(masked, text, conv) if _PRIORITIES_INLINE.search(text) else None)
+        or _create(masked, text, conv)
         or _bare_fields(masked, text, conv)
         or _list_of_stories(masked, text, conv)
         or plan_query(masked, text, conv)
@@ -254,6 +257,9 @@ def _is_note(masked: Masked, text: str, conv: Conversation) -> bool:
 
 def _list_of_stories(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     """``Stories for the beta:`` with lines below it, or lines that each carry a priority."""
+    by_priority = _PRIORITIES_INLINE.split(text)
+    if len(by_priority) > 1 and _PRIORITY_FIRST.match(text):
+        text = "\n".join(f"- {item}" for item in by_priority)
     head, items = split_list(text)
     if len(items) < 2:
         head, items = split_numbered(text)

@@ -46,7 +46,7 @@ _TEXT_FIELD = re.compile(
     _I,
 )
 _STATUS_TO = re.compile(
-    rf"\b(?:to|as|in|into|is|are|on|status|auf|nach|als)\s+(?:now\s+|already\s+|the\s+)?(?P<s>{STATUS})\b(?:\s(?:column|state|status))?",
+    rf"\b(?:to|as|in|into|is|are|on|status|auf|nach|als|ist|sind)\s+(?:now\s+|already\s+|the\s+)?(?P<s>{STATUS})\b(?:\s(?:column|state|status))?",
     _I,
 )
 _STATUS_ADJECTIVE = re.compile(
@@ -77,6 +77,7 @@ _ADD_LABEL = re.compile(
     rf"(?:[^\n]{{1,40}}?\s)?(?:with|as)\s+(?P<l2>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\badd\s+(?:the\s|an?\s)?(?P<l3>{_Q}|#?[\w-]+)\s(?:label|tag)\b",
     _I,
 )
+_LABEL_TOO = re.compile(rf"^(?:with\s)?(?:the\s|an?\s)?(?:label|tag)s?\s+(?!to\b|on\b)(?P<l>{_Q}|#?[\w-]+)[\s.]*$", _I)
 _REMOVE_LABEL = re.compile(
     rf"\bremove\s+(?:the\s)?(?:(?:labels?|tags?)\s+(?P<l>{_Q}|#?[\w-]+)|(?P<l2>{_Q}|#?[\w-]+)\s(?:label|tag))",
     _I,
@@ -102,6 +103,8 @@ _NEXT_ID = re.compile(
     r"(\bstory-[0-9]{1,9})(\s*(?:,\s*and|,|and|und|&)\s*)#?([0-9]{1,9})\b(?!\s*(?:points?|pts?|sp)\b)", _I
 )
 _ARROW = re.compile(r"\s*(?:-+>|=>|→)\s*")
+_GIVE_TO = re.compile(rf"\bgive\s(?!to\b)[^\n]{{1,40}}?\sto\s@?(?P<a>{_Q}|(?-i:[A-ZÄÖÜ])[\w-]+|[\w-]+[\s.!]*$)", _I)
+_FROM = re.compile(rf"\b(?:from|von)\s(?:p[0-9]|{PRIORITY}|{STATUS}|[0-9]{{1,2}}(?:\spoints?)?)\s(?=to\b|auf\b|nach\b)", _I)
 _PUT_ON = re.compile(r"\bput\s+@?(?P<a>(?-i:[A-ZÄÖÜ])[\w-]+)\s+on\s+(?:it|this|that|story-)", _I)
 _POINTS_OF = re.compile(
     r"\b(?:points?|estimate|estimation)\b(?:\s(?:of|for)\b)?[^\n,;]{0,40}?\b(?:to|at|as|=)\s*(?P<n>[0-9]{1,3})\b",
@@ -167,7 +170,7 @@ def plan_update(masked: Masked, text: str, conv: Conversation) -> Plan | None:
 def changes_in(masked: Masked, text: str, conv: Conversation) -> dict[str, Any]:
     """Return the changes that the text names, as arguments of update_story."""
     args: dict[str, Any] = {}
-    text = _take_free_text(masked, text, args)
+    text = _FROM.sub("", _take_free_text(masked, text, args))
     if not text.strip():
         return args
     text = _take_people_and_labels(masked, text, args, {ref.title.casefold() for ref in conv.known})
@@ -189,20 +192,20 @@ def _changes_by_story(masked: Masked, text: str, conv: Conversation) -> list[_Gr
     """Return (stories, changes, each was named) for each part of the sentence that has its own stories."""
     groups: list[_Group] = []
     waiting: tuple[str, ...] = ()
+    verb = ""
     for clause in _clauses(text):
         args = changes_in(masked, clause, conv)
+        order = _ORDER.match(clause)
+        if not (args or order or _is_label(clause, groups)) and verb:
+            args = changes_in(masked, f"{verb} {clause}", conv)
+        verb = order[0] if order else verb
         meant = who_is_meant(clause, conv)
         ids, named = meant.ids, meant.explicit
         if groups and (meant.vague or not ids):
             ids, named = groups[-1][0], groups[-1][2]
         if not groups and not ids and not meant.vague and len(conv.shown) == 1:
             ids, named = (conv.shown[0].id,), True
-        if (
-            not args
-            and groups
-            and groups[-1][1].get("add_labels")
-            and re.fullmatch(r"#?[\w-]+", clause.strip(" ."))
-        ):
+        if not args and _is_label(clause, groups):
             groups[-1][1]["add_labels"].append(clause.strip(" .#"))
         elif not args:
             waiting = (*waiting, *(meant.ids if meant.explicit else ()))
@@ -215,6 +218,11 @@ def _changes_by_story(masked: Masked, text: str, conv: Conversation) -> list[_Gr
         else:
             return []
     return [*groups[:-1], _with_ids(groups[-1], waiting)] if groups else []
+
+
+def _is_label(clause: str, groups: list[_Group]) -> bool:
+    """``tag it with mobile, web``: the second label is a clause of its own."""
+    return bool(groups and groups[-1][1].get("add_labels") and re.fullmatch(r"#?[\w-]+", clause.strip(" .")))
 
 
 def _with_ids(group: _Group, ids: tuple[str, ...]) -> _Group:
@@ -287,9 +295,9 @@ def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any], tit
     if _UNASSIGN.search(text):
         args["assignee"] = ""
         return _UNASSIGN.sub(" ", text)
-    put = _PUT_ON.search(text)
+    put = _PUT_ON.search(text) or _GIVE_TO.search(text)
     if put:
-        args["assignee"] = put["a"]
+        args["assignee"] = masked.restore(put["a"]).strip(" .!")
         return text[: put.start()] + GAP + text[put.end() :]
     assign = _ASSIGN.search(text)
     if assign and assign["a"].casefold() not in {"it", "this", "that", "them", *titles} and not story_ids(assign["a"]):
@@ -298,7 +306,7 @@ def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any], tit
     elif (assign_to := _ASSIGN_TO.search(text)) is not None:
         args["assignee"] = masked.restore(assign_to["a"]).lstrip("@")
         text = text[: assign_to.start()] + GAP + text[assign_to.end() :]
-    for pattern, name in ((_REMOVE_LABEL, "remove_labels"), (_ADD_LABEL, "add_labels")):
+    for pattern, name in ((_REMOVE_LABEL, "remove_labels"), (_ADD_LABEL, "add_labels"), (_LABEL_TOO, "add_labels")):
         match = pattern.search(text)
         if match:
             words = next(v for v in match.groupdict().values() if v)

@@ -29,7 +29,7 @@ STATUS_WORDS = {
 OPEN_WORDS = ("open", "unfinished", "not done", "outstanding", "remaining", "offen", "offene", "offenen")
 
 TYPE_WORDS = {
-    "bug": "bug", "bugs": "bug", "defect": "bug", "defects": "bug", "bugreport": "bug", "fehler": "bug",
+    "bug": "bug", "bugs": "bug", "defect": "bug", "defects": "bug", "bugreport": "bug", "bug report": "bug", "fehler": "bug",
     "task": "task", "tasks": "task", "chore": "task", "aufgabe": "task", "aufgaben": "task",
     "spike": "spike", "spikes": "spike",
 }  # fmt: skip
@@ -56,7 +56,7 @@ def either(*groups: object) -> str:
 PRIORITY = either(PRIORITY_WORDS)
 STATUS = either(STATUS_WORDS)
 ORDINAL = either(ORDINALS)
-SINGULAR = r"(?:user[\s-])?(?:story|ticket|task|bug|spike|item|card|issue|defect|chore|aufgabe|fehler)"
+SINGULAR = r"(?:user[\s-])?(?:story|ticket|task|bug(?:\sreport)?|spike|item|card|issue|defect|chore|aufgabe|fehler)"
 PLURAL = r"(?:user[\s-])?(?:stories|storys|tickets|tasks|bugs|spikes|items|cards|issues|defects|chores|aufgaben|fehler)"
 NOUN = f"(?:{PLURAL}|{SINGULAR})"
 STORY_ID = r"(?:stor(?:y|ies)[\s_-]{0,2}#?|ticket[\s_-]?#?|#)(?P<n>[0-9]{1,9})\b"
