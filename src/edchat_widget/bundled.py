@@ -36,9 +36,12 @@ class BundledServer:
 def launch(*, data_dir: str | Path | None = None, model: str | None = None) -> BundledServer:
     """Return the bundled server of a data directory; start it if it does not run.
 
+    One that runs with another model than `model` is started anew; None takes what runs.
+
     Raises:
         ServerStartError: it did not start; `log` has its last lines.
         SettingsError: `data_dir` is no directory.
     """
     settings = Settings.load(data_dir=data_dir, model=model)
-    return BundledServer(launcher.ensure(settings.data_dir, settings.model), settings.data_dir)
+    record = launcher.ensure(settings.data_dir, settings.model, renew=model is not None)
+    return BundledServer(record, settings.data_dir)

@@ -8,7 +8,6 @@ import atexit
 import http.client
 import logging
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -29,9 +28,12 @@ IDLE_EXIT = 900
 START_TIMEOUT = 60.0
 LOG_LINES = 40
 _PROBE_TIMEOUT = 5.0
-# What the user set for this side, or for a server of their own: the bundled one listens on loopback only.
+_STOP_TIMEOUT = 20.0  # above the time that the server takes to bring its runs to a boundary
+# What the user set for this side, or for a server of their own: the bundled one listens on loopback only,
+# and makes its token itself, since an environment is seen by every process that the agent starts.
 _OURS_ALONE = {
     "EDCHAT_URL", "EDCHAT_TOKEN", "EDCHAT_SESSION", "EDCHAT_DATA_DIR", "EDCHAT_HOST", "EDCHAT_PORT",
+    "EDCHAT_ALLOWED_ORIGINS",
 }
 _WINDOWS_FLAGS: int = (
     getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "DETACHED_PROCESS", 0)
@@ -67,34 +69,41 @@ def find(data_dir: Path) -> ServerRecord | None:
 
 
 def ensure(
-    data_dir: Path, model: str | None = None, *, command: tuple[str, ...] = (), timeout: float = START_TIMEOUT
+    data_dir: Path, model: str | None = None, *, renew: bool = False, command: tuple[str, ...] = (),
+    timeout: float = START_TIMEOUT,
 ) -> ServerRecord:
     """Return the running server of a data directory; start one if there is none.
 
-    Blocks; call it in a thread of its own. `command` is for tests: what to run instead of the server.
+    `renew`: a server that runs with another model than `model`, or whose model cannot answer, is ended and
+    started anew; a `model` of None is content with any. Blocks; call it in a thread of its own. `command`
+    is for tests: what to run instead of the server.
 
     Raises:
         ServerStartError: it did not start in time, or ended at once.
     """
-    found = find(data_dir)
-    if found is None:
-        try:
-            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with filelock.FileLock(data_dir / "server.lock", timeout=timeout + 10, mode=0o600):
-                found = find(data_dir)
-                if found is None:
-                    found = _start(data_dir, model, command, timeout)
-                    _write(data_dir, found)
-        except filelock.Timeout as exc:
-            raise ServerStartError("Another kernel has been starting the server for too long.") from exc
-        except OSError as exc:
-            raise ServerStartError(f"The data directory {data_dir} cannot be used: {exc}.") from exc
-    if model is not None and found.model != model:
-        _log.warning("the running server was started with another model; stop it to change the model")
+    wanted = model if renew else None
+    found = _serving(data_dir, wanted)
+    if found is not None:
+        return found
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with filelock.FileLock(data_dir / "server.lock", timeout=timeout + _STOP_TIMEOUT, mode=0o600):
+            found = _serving(data_dir, wanted)
+            if found is None:
+                if stop(data_dir):
+                    _log.info("the bundled server was ended, to start it with the model %s", model)
+                found = _start_after(_read(data_dir), data_dir, model, command, timeout)
+                _write(data_dir, found)
+    except filelock.Timeout as exc:
+        raise ServerStartError("Another kernel has been starting the server for too long.") from exc
+    except OSError as exc:
+        raise ServerStartError(
+            f"The data directory {data_dir} cannot be used: {exc}.",
+            hint="Name another one: EDCHAT_DATA_DIR or Chat(data_dir=…).") from exc
     return found
 
 
-def stop(data_dir: Path, *, timeout: float = 10.0) -> bool:
+def stop(data_dir: Path, *, timeout: float = _STOP_TIMEOUT) -> bool:
     """Stop the running server of a data directory; return whether there was one."""
     record = find(data_dir)
     if record is None:
@@ -109,25 +118,54 @@ def stop(data_dir: Path, *, timeout: float = 10.0) -> bool:
 
 def healthy(record: ServerRecord) -> bool:
     """Return whether the server answers, and takes our token."""
+    # 503: it is there, and knows that its agent is not. Connecting shows why.
+    return _probe(record) in (200, 503)
+
+
+def _serving(data_dir: Path, model: str | None) -> ServerRecord | None:
+    """Return the running server, provided that it runs with `model` (None: any)."""
+    record = _read(data_dir)
+    if record is None:
+        return None
+    if model is None:
+        return record if healthy(record) else None
+    # A model that cannot answer may lack a key that is in our environment by now.
+    return record if record.model == model and _probe(record) == 200 else None
+
+
+def _probe(record: ServerRecord) -> int | None:
+    """Return the HTTP status of the server's health, None where nothing answers."""
     child = _children.get(record.pid)
     if child is not None and child.poll() is not None:
-        return False
+        return None
     parts = urlsplit(record.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_TIMEOUT)
     try:
         connection.request("GET", "/health", headers=record.endpoint.headers)
-        # 503: it is there, and knows that its agent is not. A second server would not change that.
-        return connection.getresponse().status in (200, 503)
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 
 
+def _start_after(
+    last: ServerRecord | None, data_dir: Path, model: str | None, command: tuple[str, ...], timeout: float
+) -> ServerRecord:
+    # One that takes no more connections may still be ending its runs, and owns the database until then.
+    ending = last is not None and _alive(last.pid)
+    try:
+        return _start(data_dir, model, command, timeout)
+    except ServerStartError:
+        if last is None or not ending or not _gone(last.pid, _STOP_TIMEOUT):
+            raise
+        return _start(data_dir, model, command, timeout)
+
+
 def _start(data_dir: Path, model: str | None, command: tuple[str, ...], timeout: float) -> ServerRecord:
-    token = secrets.token_urlsafe(32)
     env = {k: v for k, v in os.environ.items() if k not in _OURS_ALONE}
-    env |= {"EDCHAT_TOKEN": token} | ({"EDCHAT_MODEL": model} if model else {})
+    if model:
+        env["EDCHAT_MODEL"] = model
     log_path = data_dir / "server.log"
     argv = [
         *(command or (sys.executable, "-m", "edchat_server")),
@@ -145,27 +183,30 @@ def _start(data_dir: Path, model: str | None, command: tuple[str, ...], timeout:
     try:
         ready = msgspec.json.decode(line, type=dict[str, object])
         record = msgspec.convert(
-            {"token": token, "pid": child.pid, "model": env.get("EDCHAT_MODEL"), **ready}, ServerRecord)
+            {"pid": child.pid, "model": env.get("EDCHAT_MODEL"), **ready}, ServerRecord)
     except msgspec.ValidationError as exc:
-        raise _failed(child, log_path, token, "The bundled server said something unexpected.") from exc
+        raise _failed(child, log_path, "The bundled server said something unexpected.") from exc
     except msgspec.DecodeError as exc:
         why = f"ended with status {child.poll()}" if _ended(child) else f"was not ready within {timeout:g} s"
-        raise _failed(child, log_path, token, f"The bundled server {why}.") from exc
+        raise _failed(child, log_path, f"The bundled server {why}.") from exc
     _log.info("the bundled server listens (pid %s)", record.pid)
     return record
 
 
 def _first_line(child: "subprocess.Popen[bytes]", timeout: float) -> bytes:
     lines: list[bytes] = []
+    read = threading.Event()
 
-    def read() -> None:
+    def follow() -> None:
         if child.stdout is not None:
             with child.stdout as stdout:
                 lines.append(stdout.readline())
+        read.set()
+        # Nobody else may collect it: as a zombie it would look alive to another kernel that has stopped it.
+        child.wait()
 
-    reader = threading.Thread(target=read, name="edchat-launcher", daemon=True)
-    reader.start()
-    reader.join(timeout)
+    threading.Thread(target=follow, name="edchat-launcher", daemon=True).start()
+    read.wait(timeout)
     return lines[0] if lines else b""
 
 
@@ -177,12 +218,12 @@ def _ended(child: "subprocess.Popen[bytes]") -> bool:
     return True
 
 
-def _failed(child: "subprocess.Popen[bytes]", log_path: Path, token: str, message: str) -> ServerStartError:
+def _failed(child: "subprocess.Popen[bytes]", log_path: Path, message: str) -> ServerStartError:
     if child.poll() is None:
         child.kill()
     child.wait()
     _children.pop(child.pid, None)
-    text = log_path.read_text("utf-8", "replace").replace(token, "…")
+    text = log_path.read_text("utf-8", "replace")
     return ServerStartError(message, log=tuple(text.splitlines()[-LOG_LINES:]))
 
 
@@ -210,19 +251,25 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _gone(pid: int, timeout: float) -> bool:
-    child = _children.get(pid)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if child is not None:
-            if child.poll() is not None:
-                return True
-        else:
-            try:
-                os.kill(pid, 0)
-            except OSError:
-                return True
+    while _alive(pid):
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.05)
-    return False
+    return True
+
+
+def _alive(pid: int) -> bool:
+    child = _children.get(pid)
+    if child is not None:
+        return child.poll() is None
+    if sys.platform == "win32":  # where signal 0 is no question but an interrupt
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def _let_go() -> None:
