@@ -21,6 +21,7 @@ T = TypeVar("T")
 THREAD_NAME = "edchat-io"
 FAREWELL = 0.5
 """How long, in seconds, connections get for a polite close when the thread ends."""
+_ANEW = "Make a new Chat()."
 _log = logging.getLogger("edchat.client.portal")
 
 
@@ -31,8 +32,10 @@ class Portal:
         self._pid = os.getpid()
         self._closed = False
         self._at_close: list[Callable[[], None]] = []
+        # Whoever waits, so that nobody waits for work that the thread's end left undone.
+        self._waiting: set[concurrent.futures.Future[Any]] = set()
         started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-        self._thread = threading.Thread(target=_run, args=(started,), name=THREAD_NAME, daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(started,), name=THREAD_NAME, daemon=True)
         self._thread.start()
         self.loop = started.result()
 
@@ -52,24 +55,48 @@ class Portal:
         Raises:
             PortalClosed: it will never run.
         """
+        if os.getpid() != self._pid:
+            raise PortalClosed("This chat belongs to the process that this one was forked from.", hint=_ANEW)
         if not self.usable:
-            raise PortalClosed("This chat is closed.", hint="Make a new Chat().")
+            raise PortalClosed("This chat is closed.", hint=_ANEW)
         try:
             self.loop.call_soon_threadsafe(fn, *args)
         except RuntimeError as exc:
-            raise PortalClosed("This chat is closed.", hint="Make a new Chat().") from exc
+            raise PortalClosed("This chat is closed.", hint=_ANEW) from exc
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> "concurrent.futures.Future[T]":
         """Run the coroutine that `work` makes in the I/O thread; return its future."""
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def begin() -> None:
-            if future.set_running_or_notify_cancel():
+            if self._closed:
+                future.set_exception(PortalClosed("This chat was closed meanwhile.", hint=_ANEW))
+            elif future.set_running_or_notify_cancel():
                 task = self.loop.create_task(work())
                 _tie(task, future)
 
-        self.post(begin)
+        self._promise(begin, future)
         return future
+
+    def do(self, fn: Callable[[], T], timeout: float) -> T:
+        """Run `fn`, which does not wait, in the I/O thread, and return its result. Callable from there, too.
+
+        Raises:
+            Timeout: it was not done in time; it will be.
+            PortalClosed: the portal ended meanwhile.
+        """
+        if self.here:
+            return fn()
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(fn())
+            except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to whoever waits
+                future.set_exception(exc)
+
+        self._promise(run, future)
+        return _outcome(future, timeout)
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
         """Run a coroutine in the I/O thread and wait for its result, at most `timeout` seconds.
@@ -81,28 +108,36 @@ class Portal:
         """
         if self.here:
             raise WrongThread(
-                "A blocking call from a callback would wait for itself.",
-                hint="Use send(), or hand the work to another thread.",
+                "A callback must not wait for an answer: it would wait for itself.",
+                hint="Use chat.send(…), which returns at once, or hand the work to another thread.",
             )
-        future = self.submit(work)
-        try:
-            return future.result(timeout)
-        except concurrent.futures.CancelledError as exc:
-            raise PortalClosed("This chat was closed meanwhile.") from exc
-        except TimeoutError as exc:
-            if future.done():
-                raise
-            raise Timeout(f"Nothing came within {timeout:g} s; the work goes on.") from exc
+        return _outcome(self.submit(work), timeout)
 
     def at_close(self, fn: Callable[[], None]) -> None:
         """Run `fn` in the I/O thread when the portal ends; once, however often it is given."""
         if fn not in self._at_close:
             self._at_close.append(fn)
 
+    def _promise(self, begin: Callable[[], object], future: "concurrent.futures.Future[T]") -> None:
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        self.post(begin)
+
+    def _run(self, started: "concurrent.futures.Future[asyncio.AbstractEventLoop]") -> None:
+        try:
+            _run(started)
+        finally:
+            # The loop is closed: from here on `post` raises, so that this catches the last of them.
+            for future in tuple(self._waiting):
+                if not future.done():
+                    future.set_exception(PortalClosed("This chat was closed meanwhile.", hint=_ANEW))
+
     def _shut(self) -> None:
-        for fn in self._at_close:
-            fn()
-        self.loop.stop()
+        try:
+            for fn in self._at_close:
+                fn()
+        finally:
+            self.loop.stop()
 
     def close(self) -> None:
         """End the thread. Called from the thread itself, it ends after the current step."""
@@ -114,10 +149,19 @@ class Portal:
             self._thread.join(timeout=10)
 
 
+def _outcome(future: "concurrent.futures.Future[T]", timeout: float | None) -> T:
+    try:
+        return future.result(timeout)
+    except TimeoutError as exc:
+        if future.done():  # in the last moment; or the work itself raised it
+            return future.result()
+        raise Timeout(f"Nothing came within {timeout:g} s; the work goes on.") from exc
+
+
 def _tie(task: "asyncio.Task[T]", future: "concurrent.futures.Future[T]") -> None:
     def done(finished: "asyncio.Task[T]") -> None:
         if finished.cancelled():
-            future.set_exception(PortalClosed("This chat was closed meanwhile."))
+            future.set_exception(PortalClosed("This chat was closed meanwhile.", hint=_ANEW))
         elif (error := finished.exception()) is not None:
             future.set_exception(error)
         else:
