@@ -6,6 +6,7 @@
     ├─ SettingsError            before anything starts
     ├─ MessageError             a message that cannot be sent (also a ValueError)
     ├─ OutboxFull               the limit of unconfirmed messages is reached; nothing was dropped
+    ├─ StorageError             the data directory cannot be used; the message was not taken
     ├─ TransportError           retried by policy, shown in the badge
     │  ├─ ConnectError  ConnectionLost  Timeout (also a TimeoutError)
     │  └─ Refused               final: token, version, superseded
@@ -29,6 +30,7 @@ __all__ = [
     "RemoteProtocolError",
     "ServerStartError",
     "SettingsError",
+    "StorageError",
     "Timeout",
     "TransportError",
     "WrongThread",
@@ -80,6 +82,13 @@ class OutboxFull(EdChatError):
     """So many messages wait for the server that no more are taken. None was dropped."""
 
     code = "outbox_full"
+    retryable = True
+
+
+class StorageError(EdChatError):
+    """The data directory cannot be used. What was to be stored was not taken."""
+
+    code = "storage"
     retryable = True
 
 

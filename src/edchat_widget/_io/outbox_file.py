@@ -4,8 +4,11 @@ Two kernels on one session have a file each, claimed by a lock, and so a name of
 What an ended kernel left behind is taken over by the next.
 """
 
+import hashlib
+import logging
 import os
 import re
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,20 +17,16 @@ import filelock
 import msgspec
 
 from edchat_widget._core.outbox import Outbox, OutboxHead, Row
-from edchat_widget.errors import EdChatError
+from edchat_widget.errors import StorageError
 
+_log = logging.getLogger("edchat.client.outbox")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS head (one INTEGER PRIMARY KEY CHECK (one = 1), body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS row (csn INTEGER PRIMARY KEY, body BLOB NOT NULL);
 """
 _SLOTS = 64
-
-
-class StorageError(EdChatError):
-    """The outbox cannot be written, so the message was not taken."""
-
-    code = "storage"
-    retryable = True
+_FILES = ("", "-wal", "-shm")  # what belongs to an SQLite file
+_CURE = "Is the disk full, or the data directory read-only? Name another one: EDCHAT_DATA_DIR or Chat(data_dir=…)."
 
 
 class OutboxFile:
@@ -37,6 +36,12 @@ class OutboxFile:
         self.path = path
         self._lock = lock
         self._db = db
+
+    def prepare(self) -> None:
+        """Make it a file of ours, if it is new."""
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
 
     def load(self, new_id: Callable[[], str]) -> Outbox:
         """Return the outbox as it was stored last; a new one under a new name if there was none."""
@@ -73,9 +78,7 @@ class OutboxFile:
                 )
         except sqlite3.Error as exc:
             raise StorageError(
-                f"The message could not be stored in {self.path.name}: {exc}.",
-                hint="Is the disk full, or the data directory read-only?",
-            ) from exc
+                f"The message could not be stored in {self.path.name}: {exc}.", hint=_CURE) from exc
 
     def close(self) -> None:
         """Give the file free for the next kernel."""
@@ -85,9 +88,20 @@ class OutboxFile:
     def discard(self) -> None:
         """Close, and remove the file: its session is not used any more."""
         self._db.close()
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in _FILES:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self._lock.release()
+
+    def set_aside(self) -> Path:
+        """Close, and put the file out of the way for whoever can still read something in it."""
+        self._db.close()
+        aside = self.path.with_suffix(f".damaged-{secrets.token_hex(4)}")
+        for suffix in _FILES:
+            part = self.path.with_name(self.path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+        self._lock.release()
+        return aside
 
     def rows(self) -> list[Row]:
         """Return what is stored."""
@@ -103,24 +117,52 @@ def open_outbox(directory: Path, name: str, new_id: Callable[[], str]) -> tuple[
     Raises:
         StorageError: the directory cannot be used.
     """
-    name = re.sub(r"[^A-Za-z0-9_.~@-]", "_", name)
+    if name != name.lower():  # some file systems take names that differ in case for one
+        name += f"+{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    name = re.sub(r"[^A-Za-z0-9_.~@+-]", "_", name)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = _claim(directory, name, range(1, _SLOTS + 1))
-        if file is None:
-            raise StorageError(f"{_SLOTS} kernels use the session {name!r} already.")
-        outbox = file.load(new_id)
+        file, outbox = _claim_readable(directory, name, new_id)
         for slot in range(1, _SLOTS + 1):
             path = _path(directory, name, slot)
             if path != file.path and path.exists():
                 _take_over(directory, name, slot, file, outbox)
     except (OSError, sqlite3.Error) as exc:
-        raise StorageError(f"The data directory {directory} cannot be used: {exc}.") from exc
+        raise StorageError(f"The data directory {directory} cannot be used: {exc}.", hint=_CURE) from exc
     return file, outbox
 
 
+def _claim_readable(directory: Path, name: str, new_id: Callable[[], str]) -> tuple[OutboxFile, Outbox]:
+    for _ in range(2):
+        file = _claim(directory, name, range(1, _SLOTS + 1))
+        if file is None:
+            raise StorageError(f"{_SLOTS} kernels use the session {name!r} already.")
+        try:
+            file.prepare()
+            return file, file.load(new_id)
+        except (sqlite3.DatabaseError, msgspec.DecodeError, StorageError) as exc:
+            if not _is_damage(exc):
+                file.close()
+                raise
+            _warn_of_damage(file.set_aside(), exc)
+    raise StorageError(f"The data directory {directory} damages files.", hint=_CURE)
+
+
+def _is_damage(exc: BaseException) -> bool:
+    """Return whether a file's content is to blame, and not the disk, its rights or a lock."""
+    if isinstance(exc, StorageError):
+        return exc.__cause__ is not None and _is_damage(exc.__cause__)
+    return not isinstance(exc, sqlite3.OperationalError)
+
+
+def _warn_of_damage(aside: Path, exc: Exception) -> None:
+    _log.warning(
+        "the outbox was damaged (%s); messages that it still held are in %s and will not be sent", exc, aside)
+
+
 def _path(directory: Path, name: str, slot: int) -> Path:
-    return directory / f"{name}.db" if slot == 1 else directory / f"{name}-{slot}.db"
+    # No session's name has a plus in it, so this is never another session's file.
+    return directory / f"{name}.db" if slot == 1 else directory / f"{name}+{slot}.db"
 
 
 def _claim(directory: Path, name: str, slots: Iterable[int]) -> OutboxFile | None:
@@ -135,9 +177,6 @@ def _claim(directory: Path, name: str, slots: Iterable[int]) -> OutboxFile | Non
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         # A path, never a URI; one thread at a time, though not always the same one.
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.executescript(_SCHEMA)
         return OutboxFile(path, lock, db)
     return None
 
@@ -150,8 +189,17 @@ def _take_over(directory: Path, name: str, slot: int, file: OutboxFile, outbox: 
     left = _claim(directory, name, [slot])
     if left is None:
         return
+    try:
+        left.prepare()
+        rows = left.rows()
+    except (sqlite3.DatabaseError, msgspec.DecodeError) as exc:
+        if _is_damage(exc):
+            _warn_of_damage(left.set_aside(), exc)
+        else:
+            left.close()
+        return
     store = outbox.head.store
-    for row in left.rows():
+    for row in rows:
         if row.kind != "message" or outbox.find(row.id) is not None:
             continue
         if row.state == "queued" or (row.state == "written" and row.store == store != "v1"):
