@@ -12,9 +12,9 @@ import msgspec
 from edchat_protocol import SUBPROTOCOL_V2
 from edchat_protocol.codec import encode
 from edchat_protocol.frames import HelloData, Pong
-from edchat_widget.errors import ConnectError, ConnectionLost, EdChatError, Timeout
+from edchat_widget.errors import ConnectionLost, EdChatError, Timeout
 
-from .transport import Endpoint, refusal
+from .transport import Endpoint, refusal, unreachable
 
 _LIMITS = httpx.Timeout(10.0, read=25.0)
 _BATCH = 50
@@ -132,7 +132,7 @@ async def connect_http(endpoint: Endpoint, hello: HelloData) -> HttpTransport:
         raise Timeout("The server did not answer in time.") from exc
     except httpx.HTTPError as exc:
         await client.aclose()
-        raise ConnectError(f"No connection to the server ({type(exc).__name__}).") from exc
+        raise unreachable(exc) from exc
     except EdChatError:
         await client.aclose()
         raise
@@ -164,7 +164,7 @@ async def get_json(endpoint: Endpoint, path: str, params: dict[str, str]) -> byt
         except httpx.TimeoutException as exc:
             raise Timeout("The server did not answer in time.") from exc
         except httpx.HTTPError as exc:
-            raise ConnectError(f"No connection to the server ({type(exc).__name__}).") from exc
+            raise unreachable(exc) from exc
     if response.status_code != 200:
         raise refusal(response.status_code, response.headers.get("Retry-After"))
     return response.content

@@ -1,5 +1,7 @@
 """What carries frames, and the one place where foreign errors become ours."""
 
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -82,17 +84,43 @@ def mapped(*, opening: bool) -> Iterator[None]:
             raise
         raise Timeout("The server did not answer in time.") from exc
     except OSError as exc:
-        text = exc.strerror or type(exc).__name__
         if opening:
-            raise ConnectError(f"No connection to the server: {text}.") from exc
-        raise ConnectionLost(f"The connection broke: {text}.") from exc
+            raise unreachable(exc) from exc
+        raise ConnectionLost(f"The connection broke: {exc.strerror or type(exc).__name__}.") from exc
+
+
+def unreachable(exc: BaseException) -> ConnectError:
+    """Return the error for a connection that did not come about, as said by the deepest cause."""
+    cause: BaseException | None = exc
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return ConnectError(
+                f"The server's certificate is not trusted: {cause.verify_message}.",
+                hint="Where your company has a root certificate of its own, name its file in SSL_CERT_FILE.")
+        case ssl.SSLError():
+            return ConnectError("The server speaks no HTTPS at this address.")
+        case socket.gaierror():
+            return ConnectError("No connection to the server: its name is not known.", hint=_IS_IT_RIGHT)
+        case OSError() if "Connect call failed" not in str(cause) and cause.strerror:
+            return ConnectError(f"No connection to the server: {cause.strerror}.")
+    return ConnectError("No connection to the server: nothing answers there.", hint=_IS_IT_RIGHT)
+
+
+_IS_IT_RIGHT = "Is it running, and is the address right?"
+
+
+_MOVED = "This address leads to another one, perhaps to a login page. Give the address of the chat server itself."
 
 
 def refusal(status: int, retry_after: str | None) -> ConnectError:
     """Return the error for an HTTP status that is no success."""
     words = {
+        301: _MOVED, 302: _MOVED, 303: _MOVED, 307: _MOVED, 308: _MOVED,
         401: "The server wants a valid token.",
         403: "The server does not let this client in.",
+        404: "There is no such chat server at this address.",
         429: "The server has too many requests.",
         503: "Service temporarily unavailable.",
     }
