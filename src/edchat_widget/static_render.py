@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+import msgspec
+
 from edchat_protocol.messages import (
     AnyPart,
     ArtifactPart,
@@ -32,12 +34,20 @@ _STATES = {
 }
 
 
+LIMIT = 200_000
+"""How large, in bytes, a text for a notebook's file may be. What is older is left out."""
+_TOO_LONG = TextPart(id="too-long", text="(This message is too long to be shown here.)")
+
+
 # --------------------------------------------------------------------------------------------------- HTML
 
 
 def to_html(view: View) -> str:
     """Return the conversation as HTML with inline styles."""
-    messages = "".join(message_html(m) for m in view.messages)
+    shown, left_out = _newest(view, message_html)
+    messages = "".join(shown)
+    if left_out:
+        messages = f"<p style='opacity:.7'>{_left_out(left_out)}</p>{messages}"
     if not messages:
         messages = "<p style='opacity:.7'>No messages yet.</p>"
     return f"<div style='{_FONT};max-width:52rem'>{messages}</div>"
@@ -127,7 +137,7 @@ def stories_html(stories: Sequence[Mapping[str, Any]], *, total: int | None = No
 
 def to_markdown(view: View) -> str:
     """Return the conversation as Markdown."""
-    return _conversation(view, lambda m: f"**{_who(m)}**", _part_markdown)
+    return _conversation(view, lambda m: f"**{_mark(_who(m))}**", _part_markdown)
 
 
 def to_text(view: View) -> str:
@@ -136,12 +146,33 @@ def to_text(view: View) -> str:
 
 
 def _conversation(view: View, head: Callable[[Message], str], body: Callable[[AnyPart], str]) -> str:
-    blocks = []
-    for message in view.messages:
+    def block(message: Message) -> str:
         note = _note(message)
-        blocks.append("\n\n".join(
-            [head(message), *(t for p in message.parts if (t := body(p))), *([f"({note})"] if note else [])]))
+        return "\n\n".join(
+            [head(message), *(t for p in message.parts if (t := body(p))), *([f"({note})"] if note else [])])
+
+    shown, left_out = _newest(view, block)
+    blocks = [_left_out(left_out), *shown] if left_out else shown
     return "\n\n".join(blocks) or "No messages yet."
+
+
+def _newest(view: View, render: Callable[[Message], str]) -> tuple[list[str], int]:
+    """Return the newest messages that fit within the limit, and how many are left out."""
+    room = LIMIT - 1000
+    shown: list[str] = []
+    for message in reversed(view.messages):
+        text = render(message)
+        if len(text.encode("utf-8", "replace")) > LIMIT // 2:
+            text = render(msgspec.structs.replace(message, parts=(_TOO_LONG,), detail=None))
+        room -= len(text.encode("utf-8", "replace")) + 2
+        if room < 0:
+            break
+        shown.append(text)
+    return shown[::-1], len(view.messages) - len(shown)
+
+
+def _left_out(count: int) -> str:
+    return f"({count} earlier {'message is' if count == 1 else 'messages are'} not shown here.)"
 
 
 def message_text(message: Message) -> str:
