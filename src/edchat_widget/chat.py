@@ -3,27 +3,28 @@
 import asyncio
 import contextlib
 import queue
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from edchat_protocol.messages import Message
 
-from . import static_render
+from . import asking, static_render
 from ._core.limits import checked
 from ._io import conversation, portal
 from ._io.conversation import Conversation
 from ._io.driver import new_id
-from .errors import EdChatError, PortalClosed, RemoteProtocolError, Timeout
+from .asking import EventName
+from .errors import EdChatError, PortalClosed, Timeout
 from .events import ChatEvent
 from .panels import panel_of
-from .reply import PendingRun, Reply, check_reachable, is_over, reply_in
+from .reply import PendingRun, Reply
 from .sessions import implicit_session
 from .settings import Settings
-from .stories import Story, StoryList, story_from, story_from_fields
+from .stories import StoryList, fetch_stories
 from .view import ConnectionView, View
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Chat"]
 
 T = TypeVar("T")
-EventName = Literal["message", "token", "tool", "story", "connection"]
-_EVENTS = ("message", "token", "tool", "story", "connection")
 _CALL_TIMEOUT = 30.0
+_KNOWN_TIMEOUT = 10.0  # a bundled server that has yet to start takes some seconds
+_SHOWN_TIMEOUT = 0.5  # the panel must appear within a second
 
 
 class Chat:
@@ -42,13 +43,16 @@ class Chat:
 
     `url` is the server's address; None means ``EDCHAT_URL``, and without it the bundled server, which is
     found or started. `session` names the conversation; None is this notebook's own, the same in its next
-    run. `model` is what the bundled server is started with. Other arguments are those of `Settings`. The
-    last line ``chat`` of a cell shows the panel; everything here works without it, too.
+    run. `model` is what the bundled server answers with: one that runs with another model is started anew,
+    and its runs go on; None takes what runs. Other arguments are those of `Settings`. The last line
+    ``chat`` of a cell shows the panel; everything here works without it, too.
 
-    Chats of one session in one kernel are one conversation: running ``Chat()`` again is harmless.
+    Chats of one session in one kernel are one conversation: running ``Chat()`` again is harmless, and the
+    newest one's settings hold for all of them.
 
     Raises:
         SettingsError: an argument or an environment variable has a value that it cannot take.
+        StorageError: the data directory cannot be used.
     """
 
     def __init__(
@@ -64,22 +68,24 @@ class Chat:
         max_reconnect_attempts: int | None = None,
         reconnect_interval: float | None = None,
     ) -> None:
-        self.settings = Settings.load(
+        settings = Settings.load(
             url=url, session=session, token=token, model=model, data_dir=data_dir,
             enable_websocket=enable_websocket, heartbeat_interval=heartbeat_interval,
             max_reconnect_attempts=max_reconnect_attempts, reconnect_interval=reconnect_interval,
         )
-        implicit = implicit_session(self.settings.notebook, _user_names())
+        implicit = implicit_session(settings.notebook, _user_names())
         self._lease = portal.lease()
         self._portal = self._lease.portal
         try:
             self._conversation = self._portal.call(
-                lambda: conversation.join(self._portal, self.settings, implicit), _CALL_TIMEOUT)
+                lambda: conversation.join(self._portal, settings, implicit), _CALL_TIMEOUT)
         except BaseException:
             self._lease.release()
             raise
         self._driver = self._conversation.driver
-        self._finalizer = weakref.finalize(self, _leave_soon, self._portal, self._conversation)
+        self._made = time.monotonic()
+        self._ends: list[Callable[[], None]] = []  # what ends the callbacks that were given to this chat
+        self._finalizer = weakref.finalize(self, _leave_soon, self._portal, self._conversation, self._ends)
         self._finalizer.atexit = False
 
     # ------------------------------------------------------------------------------------------------ asking
@@ -92,20 +98,23 @@ class Chat:
         Raises:
             MessageError: the message is empty or too large; nothing was sent.
             OutboxFull: 100 messages wait already.
+            StorageError: the message could not be stored, so it was not taken.
             AgentError: the run failed.
             Timeout: no answer yet; the run goes on.
             TransportError: the message cannot reach the server now; it stays in the queue.
         """
-        run = self.send(text)
+        checked(text)
+        message_id = new_id()
         try:
-            return run.result(timeout)
+            self._do(partial(self._driver.submit, message_id, text))
+            return self._result(message_id, timeout)
         except KeyboardInterrupt:
-            run.cancel()
+            self._cancel(message_id)
             raise
 
     async def aask(self, text: str, *, timeout: float | None = None) -> Reply:
         """The same as `ask`, for async code and top-level await. Cancelling the task stops the run."""
-        run = await self._asend(text)
+        run = self.send(text)
         try:
             async with asyncio.timeout(timeout):
                 return await run
@@ -125,7 +134,7 @@ class Chat:
         checked(text)
         events: queue.SimpleQueue[ChatEvent | EdChatError | None] = queue.SimpleQueue()
         message_id = new_id()
-        self._call(lambda: self._follow(message_id, text, events.put))
+        self._call(lambda: asking.follow(self._driver, message_id, text, events.put), _CALL_TIMEOUT)
         return self._streamed(message_id, events)
 
     async def astream(self, text: str) -> AsyncIterator[ChatEvent]:
@@ -139,7 +148,7 @@ class Chat:
             with contextlib.suppress(RuntimeError):  # the caller's loop has ended, and nobody listens
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
-        await self._acall(lambda: self._follow(message_id, text, put))
+        await self._acall(lambda: asking.follow(self._driver, message_id, text, put))
         try:
             while (event := await events.get()) is not None:
                 if isinstance(event, EdChatError):
@@ -152,14 +161,14 @@ class Chat:
     def send(self, text: str) -> PendingRun:
         """Send a message and return at once, with what stands for its run.
 
-        When this returns, the message is stored and survives the kernel.
+        When this returns, the message is stored and survives the kernel. A callback may use it, too.
 
         Raises:
-            MessageError, OutboxFull: it was not taken.
+            MessageError, OutboxFull, StorageError: it was not taken.
         """
         checked(text)
         message_id = new_id()
-        self._call(lambda: self._submit(message_id, text))
+        self._do(partial(self._driver.submit, message_id, text))
         return PendingRun(self, message_id)
 
     def stop(self) -> None:
@@ -179,16 +188,29 @@ class Chat:
         """
         given = {"priority": priority, "status": status, "epic": epic, "text": text, "limit": limit}
         params = {k: str(v) for k, v in given.items() if v is not None}
-        return _stories_in(self._call(lambda: self._fetch("/api/stories", params), timeout=None))
+
+        async def fetch() -> StoryList:
+            return await fetch_stories(await self._driver.endpoint(), params)
+
+        return self._call(fetch, None)
+
+    @property
+    def settings(self) -> Settings:
+        """What holds for this conversation now: the settings of its newest chat."""
+        return self._conversation.settings
 
     @property
     def view(self) -> View:
-        """All that the panel shows, as of now."""
+        """All that the panel shows, as of now. It never waits."""
         return self._driver.view
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation so far, in reading order."""
+        """The conversation so far, in reading order.
+
+        Right after ``Chat()`` it waits for the server to tell it, 10 seconds at most.
+        """
+        self._wait_known(_KNOWN_TIMEOUT)
         return self.view.messages
 
     @property
@@ -214,26 +236,18 @@ class Chat:
 
         It gets: for ``message`` a Message (the user's, or a complete answer), ``token`` a str, ``tool`` a
         ToolCallPart, ``story`` a Story, ``connection`` a ConnectionView. It runs in the I/O thread: it must
-        be quick, and must not call what waits. If it raises, that is logged and changes nothing else.
+        be quick, and must not wait: `send` is for it, `ask` is not. If it raises, that is logged and changes
+        nothing else. It ends with this chat.
         """
-        if event not in _EVENTS:
-            raise ValueError(f"There is no event {event!r}; there are {', '.join(_EVENTS)}.")
-
-        def tell(happened: ChatEvent) -> None:
-            if happened.type == event and (value := _value_of(happened)) is not None:
-                callback(value)
-
-        stop = self._call(lambda: _soon(self._driver.listen(tell)))
-        return lambda: self._post(stop)
+        end = self._do(partial(self._driver.listen, asking.listener(event, callback)))
+        self._ends.append(end)
+        return partial(_end_soon, self._portal, end)
 
     # ---------------------------------------------------------------------------------------------- the life
 
     def clear(self) -> None:
         """Begin a new, empty conversation; the old one stays at the server."""
-        async def clear() -> None:
-            self._conversation.clear()
-
-        self._call(clear)
+        self._do(self._conversation.clear)
 
     def close(self) -> None:
         """Disconnect. The conversation stays at the server, and what is queued stays stored."""
@@ -241,13 +255,15 @@ class Chat:
             return
 
         async def leave() -> None:
+            for end in self._ends:
+                end()
             task = conversation.leave(self._conversation)
             if task is not None:
                 await task
 
         with contextlib.suppress(PortalClosed):
             if self._portal.here:
-                self._portal.post(conversation.leave, self._conversation)
+                _leave_soon(self._portal, self._conversation, self._ends)
             else:
                 self._portal.call(leave, _CALL_TIMEOUT)
         self._lease.release()
@@ -266,8 +282,12 @@ class Chat:
         return panel_of(self._portal, self._conversation)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:  # noqa: ARG002
-        shown = self.widget._repr_mimebundle_()
-        bundle, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
+        bundle: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
+        if self._finalizer.alive:  # a closed chat still reads
+            shown = self.widget._repr_mimebundle_()
+            bundle, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
+            self._wait_known(_SHOWN_TIMEOUT)
         view = self.view
         texts = {
             "text/html": static_render.to_html(view), "text/markdown": static_render.to_markdown(view),
@@ -281,7 +301,12 @@ class Chat:
 
     # ------------------------------------------------------------------------------------------- internals
 
-    def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = _CALL_TIMEOUT) -> T:
+    def _do(self, fn: Callable[[], T]) -> T:
+        """Run what does not wait in the I/O thread."""
+        self._check_open()
+        return self._portal.do(fn, _CALL_TIMEOUT)
+
+    def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None) -> T:
         self._check_open()
         return self._portal.call(work, timeout)
 
@@ -297,58 +322,19 @@ class Chat:
         if not self._finalizer.alive:
             raise PortalClosed("This chat is closed.", hint="Make a new Chat().")
 
-    async def _submit(self, message_id: str, text: str) -> None:
-        self._driver.submit(message_id, text)
-
-    async def _asend(self, text: str) -> PendingRun:
-        checked(text)
-        message_id = new_id()
-        await self._acall(lambda: self._submit(message_id, text))
-        return PendingRun(self, message_id)
+    def _wait_known(self, seconds: float) -> None:
+        """Wait until the conversation so far is known, `seconds` after this chat was made at the latest."""
+        if not self._portal.here:
+            self._driver.known.wait(max(0.0, self._made + seconds - time.monotonic()))
 
     def _cancel(self, message_id: str) -> None:
         self._post(self._driver.cancel_message, message_id)
 
     def _result(self, message_id: str, timeout: float | None) -> Reply:
-        return self._call(lambda: self._outcome(message_id), timeout)
+        return self._call(lambda: asking.outcome(self._driver, message_id), timeout)
 
     async def _aresult(self, message_id: str) -> Reply:
-        return await self._acall(lambda: self._outcome(message_id))
-
-    async def _outcome(self, message_id: str) -> Reply:
-        def over(view: View) -> bool:
-            if is_over(view, message_id):
-                return True
-            check_reachable(view, self._driver.last_error)
-            return False
-
-        return reply_in(await self._driver.until(over), message_id)
-
-    async def _follow(
-        self, message_id: str, text: str, put: Callable[[ChatEvent | EdChatError | None], object]
-    ) -> None:
-        def tell(event: ChatEvent) -> None:
-            own = event.message is not None and event.message.id == message_id
-            if own or (event.run_id is not None and event.run_id == self._driver.run_of(message_id)):
-                put(event)
-
-        stop = self._driver.listen(tell)
-
-        async def finish() -> None:
-            try:
-                await self._outcome(message_id)
-            except EdChatError as exc:
-                put(exc)
-            finally:
-                stop()
-                put(None)
-
-        try:
-            self._driver.submit(message_id, text)
-        except EdChatError:
-            stop()
-            raise
-        self._driver.spawn(finish())
+        return await self._acall(lambda: asking.outcome(self._driver, message_id))
 
     def _streamed(
         self, message_id: str, events: "queue.SimpleQueue[ChatEvent | EdChatError | None]"
@@ -362,50 +348,18 @@ class Chat:
             self._cancel(message_id)
             raise
 
-    async def _fetch(self, path: str, params: dict[str, str]) -> bytes:
-        from ._io.http import get_json
 
-        return await get_json(await self._driver.endpoint(), path, params)
-
-
-async def _soon(value: T) -> T:
-    return value
-
-
-class _StoriesBody(msgspec.Struct):
-    stories: list[dict[str, Any]]
-    total: int | None = None
-
-
-def _stories_in(body: bytes) -> StoryList:
-    try:
-        found = msgspec.json.decode(body, type=_StoriesBody)
-    except msgspec.DecodeError as exc:
-        raise RemoteProtocolError("The server's list of stories cannot be read.") from exc
-    stories = [story_from_fields(s) for s in found.stories]
-    return StoryList((s for s in stories if s is not None), total=found.total)
-
-
-def _value_of(event: ChatEvent) -> Message | str | Story | ConnectionView | Any | None:
-    match event.type:
-        case "message":
-            return event.message
-        case "token":
-            return event.text
-        case "tool":
-            return event.tool
-        case "story":
-            return story_from(event.artifact) if event.artifact else None
-        case "connection":
-            return event.connection
-        case _:
-            return None
-
-
-def _leave_soon(owner: portal.Portal, left: Conversation) -> None:
+def _leave_soon(owner: portal.Portal, left: Conversation, ends: list[Callable[[], None]]) -> None:
     # A finalizer may run in any thread and inside any code: it only posts.
     with contextlib.suppress(PortalClosed):
+        for end in ends:
+            owner.post(end)
         owner.post(conversation.leave, left)
+
+
+def _end_soon(owner: portal.Portal, end: Callable[[], None]) -> None:
+    with contextlib.suppress(PortalClosed):
+        owner.post(end)
 
 
 def _user_names() -> dict[str, object]:

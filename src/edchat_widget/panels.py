@@ -5,7 +5,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
-from ._io.conversation import Conversation
+from ._io.conversation import Conversation, answer_of_closed
 from ._io.portal import Portal
 from .errors import PortalClosed
 from .view import AnyIntent
@@ -24,7 +24,7 @@ def panel_of(owner: Portal, of: Conversation) -> "ChatWidget":
 
     with _widgets_lock:
         panel = _widgets.get(of)
-        if panel is None:
+        if panel is None or panel.comm is None:  # a panel that the user closed can never be shown again
             panel = ChatWidget(lambda intent: _intend(owner, weak, intent))
             weak = weakref.ref(of), weakref.ref(panel)
             _widgets[of] = panel
@@ -37,10 +37,12 @@ def _intend(
     weak: "tuple[weakref.ref[Conversation], weakref.ref[ChatWidget]]",
     intent: AnyIntent,
 ) -> None:
+    of, panel = weak[0](), weak[1]()
+    if of is None or panel is None:
+        _log.warning("the panel belongs to a chat that is gone")
+        return
+
     def act() -> None:
-        of, panel = weak[0](), weak[1]()
-        if of is None or panel is None:
-            return
         answer = of.act(intent)
         if answer is not None:
             panel.deliver(answer)
@@ -48,4 +50,5 @@ def _intend(
     try:
         owner.post(act)
     except PortalClosed:
-        _log.warning("the panel belongs to a chat that is closed")
+        # The I/O thread has ended, so nothing else can be on its way to the panel.
+        panel.deliver(answer_of_closed(of, intent))

@@ -9,10 +9,12 @@ from edchat_protocol.artifacts import Artifact
 from edchat_protocol.artifacts import Story as StoryFields
 
 from . import static_render
-from .errors import EdChatError
+from .errors import EdChatError, RemoteProtocolError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ._io.transport import Endpoint
 
 __all__ = ["Story", "StoryList"]
 
@@ -75,3 +77,24 @@ def story_from_fields(fields: dict[str, Any]) -> Story | None:
         return msgspec.convert(fields, Story, strict=False)
     except msgspec.ValidationError:
         return None
+
+
+class _StoriesBody(msgspec.Struct):
+    stories: list[dict[str, Any]]
+    total: int | None = None
+
+
+async def fetch_stories(endpoint: "Endpoint", params: dict[str, str]) -> StoryList:
+    """Return the server's stories that fit the filters.
+
+    Raises:
+        TransportError, RemoteProtocolError
+    """
+    from ._io.http import get_json
+
+    try:
+        found = msgspec.json.decode(await get_json(endpoint, "/api/stories", params), type=_StoriesBody)
+    except msgspec.DecodeError as exc:
+        raise RemoteProtocolError("The server's list of stories cannot be read.") from exc
+    stories = [story_from_fields(s) for s in found.stories]
+    return StoryList((s for s in stories if s is not None), total=found.total)

@@ -74,6 +74,11 @@ class Client:
         times = [t for t in (self.connection.deadline, self._resend_at) if t is not None]
         return min(times, default=None)
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether the conversation so far is known, as far as the server can tell it."""
+        return self.origin is not None or self._peer.caught_up
+
     def effects(self) -> list[Effect]:
         """Return what is to be done since the last call, in order."""
         self._collect()
@@ -147,6 +152,16 @@ class Client:
     def reconnect(self, now: float) -> None:
         """Try to connect now."""
         self.connection.retry(now)
+
+    def configure(self, policy: Policy, now: float, *, renewed: bool = False) -> None:
+        """Go on under another policy. `renewed`: what lets us in changed, so an attempt under way is no use."""
+        moved = policy.websocket != self.connection.policy.websocket
+        self.connection.configure(policy)
+        if self._conn is not None and (moved or (renewed and not self.connection.live)):
+            self._effects.append(Close(self._conn))
+            self._conn = None
+            self._after_cut()
+            self.connection.reopen(now)
 
     # ------------------------------------------------------------------------------ inputs: the connection
 

@@ -139,6 +139,11 @@ class Connection:
         return min(self._timers.values(), default=None)
 
     @property
+    def policy(self) -> Policy:
+        """How often and how long."""
+        return self._policy
+
+    @property
     def next_carrier(self) -> Carrier:
         """What the next attempt is to use."""
         return "http" if self._use_http else "ws"
@@ -156,6 +161,12 @@ class Connection:
         )
 
     # --------------------------------------------------------------------------------------------- inputs
+
+    def configure(self, policy: Policy) -> None:
+        """Go on under another policy, from the next decision on."""
+        if policy.websocket != self._policy.websocket:
+            self._use_http = not policy.websocket
+        self._policy = policy
 
     def start(self, now: float) -> None:
         """Make the first attempt due."""
@@ -255,6 +266,13 @@ class Connection:
         self._delay = 0.0 if self.attempt == 1 else backoff.delay(
             self.attempt, self._jitter(), interval=self._policy.interval)
         self._timers["open"] = now + self._delay
+
+    def reopen(self, now: float) -> None:
+        """Leave what stands or is under way, and begin to connect as if for the first time."""
+        self._drop()
+        self._move(Happening.CUT)
+        self._begin_again()
+        self._timers["open"] = now
 
     def stop(self) -> None:
         """Close for good."""

@@ -58,6 +58,11 @@ class Peer:
         self._quiet_upto: int | None = None  # what was in the log before this client came is no news
         self._seen = 0
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that the server had when it was first met has been applied."""
+        return self._quiet_upto is not None and self.cursor >= self._quiet_upto
+
     def reset(self) -> None:
         """Forget the position in the log."""
         self.cursor, self.epoch = 0, None

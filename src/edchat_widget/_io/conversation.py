@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+import logging
+from dataclasses import replace
 
+import filelock
 import msgspec
 
 from edchat_widget._core.limits import checked
-from edchat_widget.errors import EdChatError
+from edchat_widget.errors import EdChatError, PortalClosed
 from edchat_widget.settings import Settings
 from edchat_widget.view import (
     AnyIntent,
@@ -26,6 +28,8 @@ from .driver import Driver
 from .portal import Portal, in_thread
 from .transport import Connect, Endpoint, connect
 
+_log = logging.getLogger("edchat.client.connection")
+
 
 class Key(msgspec.Struct, frozen=True):
     """What makes two chats the same conversation."""
@@ -33,10 +37,6 @@ class Key(msgspec.Struct, frozen=True):
     url: str | None
     session: str
     data_dir: str
-    token: str | None
-
-    def __repr__(self) -> str:
-        return f"Key({self.url!r}, {self.session!r})"
 
 
 class Conversation:
@@ -51,15 +51,47 @@ class Conversation:
             # Part of a file's name, so that one session at two servers has two outboxes.
             where = hashlib.sha256(settings.url.encode()).hexdigest()[:8]
         self.driver = Driver(
-            settings, session, _resolver(settings), opener=opener, server=settings.url, outbox_suffix=where)
+            settings, session, self._resolve, opener=opener, server=settings.url, outbox_suffix=where)
+        self._renew = True
+        self._renewal: asyncio.Task[None] | None = None
 
     @property
     def key(self) -> Key:
         """What it is found by."""
         return _key(self.settings, self.driver.view.session)
 
+    def adopt(self, settings: Settings) -> None:
+        """Go on under the settings of a newer chat; a token or model that it does not name stays."""
+        self.settings = replace(
+            settings, token=settings.token or self.settings.token, model=settings.model or self.settings.model)
+        self.driver.configure(self.settings)
+        if settings.url is None and settings.model is not None:
+            self._renew = True
+            self._renewal = asyncio.get_running_loop().create_task(self._renew_server())
+        # Whoever runs the cell once more after "disconnected" means: try again.
+        self.driver.reconnect()
+
+    async def _renew_server(self) -> None:
+        try:
+            await self._resolve()
+        except EdChatError as exc:
+            # The connection has lost its server then, meets the same, and shows it.
+            _log.info("the bundled server could not be started anew: %s", exc.reason)
+
+    async def _resolve(self) -> Endpoint:
+        settings = self.settings
+        if settings.url is not None:
+            return Endpoint(settings.url, settings.token)
+        # Another model is wanted by whoever begins a conversation. A mere reconnect takes what runs:
+        # two kernels with different models would end each other's server for ever.
+        renew, self._renew = self._renew, False
+        record = await in_thread(lambda: launcher.ensure(settings.data_dir, settings.model, renew=renew))
+        return record.endpoint
+
     def act(self, intent: AnyIntent) -> SnapshotMessage | Refusal | None:
         """Do what a person asked for in the panel; return what the panel is to be told."""
+        if self.driver.closed:
+            return answer_of_closed(self, intent)
         try:
             match intent:
                 case ReadyIntent():
@@ -75,8 +107,7 @@ class Conversation:
                 case ClearIntent():
                     self.clear()
         except EdChatError as exc:
-            named = intent.id if isinstance(intent, SubmitIntent | RetryIntent) else None
-            return Refusal(code=exc.code, message=str(exc), id=named)
+            return _refusal(exc, intent)
         return None
 
     def clear(self) -> None:
@@ -84,11 +115,14 @@ class Conversation:
         before = self.key
         fresh = aliases.successor(self.driver.view.session)
         self.driver.switch(fresh)
-        if self.implicit is not None:
-            aliases.point(self.settings.data_dir, self.implicit, fresh)
         if _conversations.get(before) is self:
             del _conversations[before]
             _conversations[self.key] = self
+        if self.implicit is not None:
+            try:
+                aliases.point(self.settings.data_dir, self.implicit, fresh)
+            except (OSError, filelock.Timeout) as exc:
+                _log.warning("the next run of this notebook will find the old conversation: %s", exc)
 
 
 _conversations: dict[Key, Conversation] = {}
@@ -108,8 +142,7 @@ async def join(
         portal.at_close(_shut_all)
         conversation.driver.start()
     else:
-        # Whoever runs the cell once more after "disconnected" means: try again.
-        conversation.driver.reconnect()
+        conversation.adopt(settings)
     conversation.leases += 1
     return conversation
 
@@ -133,21 +166,16 @@ def _shut_all() -> None:
 
 
 def _key(settings: Settings, session: str) -> Key:
-    return Key(settings.url, session, str(settings.data_dir), settings.token)
+    return Key(settings.url, session, str(settings.data_dir))
 
 
-def _resolver(settings: Settings) -> Callable[[], Awaitable[Endpoint]]:
-    url = settings.url
-    if url is not None:
-        given = Endpoint(url, settings.token)
+def answer_of_closed(conversation: Conversation, intent: AnyIntent) -> SnapshotMessage | Refusal:
+    """Return what a panel is told whose chat is closed. Any thread."""
+    if isinstance(intent, ReadyIntent):
+        return SnapshotMessage(view=conversation.driver.view)
+    return _refusal(PortalClosed("This chat is closed.", hint="Run its cell again."), intent)
 
-        async def configured() -> Endpoint:
-            return given
 
-        return configured
-
-    async def bundled() -> Endpoint:
-        record = await in_thread(lambda: launcher.ensure(settings.data_dir, settings.model))
-        return record.endpoint
-
-    return bundled
+def _refusal(exc: EdChatError, intent: AnyIntent) -> Refusal:
+    named = intent.id if isinstance(intent, SubmitIntent | RetryIntent) else None
+    return Refusal(code=exc.code, message=str(exc), id=named)

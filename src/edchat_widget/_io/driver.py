@@ -3,22 +3,25 @@
 import asyncio
 import logging
 import random
+import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
 from edchat_widget._core.client import Client
-from edchat_widget._core.connection import Policy
+from edchat_widget._core.connection import Policy, State
 from edchat_widget._core.effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
 from edchat_widget._version import version
-from edchat_widget.errors import ConnectionLost, EdChatError
+from edchat_widget.errors import ConnectionLost, EdChatError, StorageError
+from edchat_widget.events import ChatEvent
 from edchat_widget.settings import Settings
 from edchat_widget.view import SnapshotMessage, View
 
 from .link import Link
-from .outbox_file import OutboxFile, StorageError, open_outbox
+from .outbox_file import OutboxFile, open_outbox
 from .publisher import Publisher
 from .transport import Connect, Endpoint, connect
 
@@ -32,6 +35,13 @@ Resolve = Callable[[], Awaitable[Endpoint]]
 def new_id() -> str:
     """Return a name that nobody else has."""
     return uuid.uuid4().hex
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        max_attempts=settings.max_reconnect_attempts, interval=settings.reconnect_interval,
+        heartbeat=settings.heartbeat_interval, websocket=settings.enable_websocket,
+    )
 
 
 def _iso_now() -> str:
@@ -64,8 +74,12 @@ class Driver:
         self._connections: dict[int, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancel_when_known: set[str] = set()
+        self._news: deque[ChatEvent] = deque()
+        self._telling = False
         self.last_error: EdChatError | None = None
         self.closed = False
+        self.known = threading.Event()
+        """Set when the conversation so far was had from the server, or it is plain that it cannot be."""
         self.counts = {"messages_sent": 0, "frames_received": 0, "bytes_received": 0, "bytes_sent": 0,
                        "connections": 0}
         self._file, self._client = self._begin(session)
@@ -140,10 +154,22 @@ class Driver:
         self._client.reconnect(self._loop.time())
         self._drain()
 
+    def configure(self, settings: Settings) -> None:
+        """Go on under other settings."""
+        renewed = settings.token != self.settings.token
+        self.settings = settings
+        self._client.configure(_policy(settings), self._loop.time(), renewed=renewed)
+        self._drain()
+
     def switch(self, session: str) -> None:
-        """Leave this conversation for another."""
+        """Leave this conversation for another.
+
+        Raises:
+            StorageError: the other one cannot be begun; this one goes on.
+        """
+        begun = self._begin(session)
         self._end(discard=True)
-        self._file, self._client = self._begin(session)
+        self._file, self._client = begun
         self._publisher.replace()
         self.start()
 
@@ -156,6 +182,7 @@ class Driver:
         self._end(discard=False)
         self._publisher.flush()
         self._publisher.wake()
+        self.known.set()
 
     async def close(self) -> None:
         """Disconnect politely."""
@@ -193,12 +220,8 @@ class Driver:
     def _begin(self, session: str) -> tuple[OutboxFile, Client]:
         name = f"{session}@{self._outbox_suffix}" if self._outbox_suffix else session
         file, outbox = open_outbox(self.settings.data_dir / "outbox", name, new_id)
-        policy = Policy(
-            max_attempts=self.settings.max_reconnect_attempts, interval=self.settings.reconnect_interval,
-            heartbeat=self.settings.heartbeat_interval, websocket=self.settings.enable_websocket,
-        )
         client = Client(
-            session, outbox, jitter=self._jitter, new_id=new_id, policy=policy,
+            session, outbox, jitter=self._jitter, new_id=new_id, policy=_policy(self.settings),
             server=self._server or "bundled server", agent=f"edchat_widget/{version()}",
         )
         return file, client
@@ -221,6 +244,25 @@ class Driver:
         if self._cancel_when_known:
             self._cancel_known()
         self._set_timer()
+        if not self.known.is_set() and self._is_known():
+            self._publisher.flush()
+            self.known.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        # Last, and never nested: a callback may send a message, and must find all effects so far done.
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._news:
+                self._publisher.emit(self._news.popleft())
+        finally:
+            self._telling = False
+
+    def _is_known(self) -> bool:
+        failed = self._client.connection.state in (State.RECONNECTING, State.DISCONNECTED)
+        return failed or self._client.caught_up
 
     def _run(self, effect: Effect) -> None:
         match effect:
@@ -240,7 +282,7 @@ class Driver:
             case Publish():
                 self._publisher.add(effect.ops)
             case Emit():
-                self._publisher.emit(effect.event)
+                self._news.append(effect.event)
             case Log():
                 _log.log(effect.level, effect.text, *effect.args)
 

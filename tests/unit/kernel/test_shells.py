@@ -1,12 +1,11 @@
 """The portal, the driver, the outbox file, the settings, the launcher: each shell does what it says."""
 
 import asyncio
+import contextlib
 import gc
-import json
 import logging
-import os
+import sqlite3
 import stat
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.unit.kernel.scripted import SESSION, ScriptedServer
 from edchat_protocol.codec import decode_up
 from edchat_protocol.frames import Hello, HelloData
 from edchat_widget import Chat, Settings
-from edchat_widget._io import aliases, launcher, portal
+from edchat_widget._io import aliases, portal
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.outbox_file import open_outbox
 from edchat_widget._io.transport import Endpoint
@@ -27,8 +26,8 @@ from edchat_widget.errors import (
     MessageError,
     OutboxFull,
     PortalClosed,
-    ServerStartError,
     SettingsError,
+    StorageError,
     Timeout,
     WrongThread,
 )
@@ -90,6 +89,30 @@ def test_waiting_too_long_is_a_timeout_and_the_work_goes_on(lease: portal.Lease)
     assert lease.portal.call(event.wait, 5)
 
 
+def test_nobody_waits_for_work_that_the_end_of_the_thread_left_undone() -> None:
+    own = portal.Portal()
+
+    def late() -> None:
+        # As if another thread had found the portal open and went on after its end had begun.
+        own._closed = False
+        begun.append(own.submit(lambda: asyncio.sleep(3600)))
+        own._closed = True
+
+    begun: list[Any] = []
+    own.at_close(late)
+    own.close()
+    with pytest.raises(PortalClosed):
+        begun[0].result(5)
+
+
+def test_the_thread_ends_although_what_is_to_run_before_fails() -> None:
+    own = portal.Portal()
+    own.loop.set_exception_handler(lambda _loop, _context: None)
+    own.at_close(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    own.close()
+    assert not own._thread.is_alive()
+
+
 # --------------------------------------------------------------------------------------------- outbox file
 
 
@@ -131,6 +154,76 @@ def test_a_second_kernel_gets_its_own_file_and_the_next_takes_over_what_it_left(
     fourth, outbox4 = open_outbox(tmp_path, "s", names)
     assert [r.id for r in outbox4.pending] == ["left behind"]
     fourth.close()
+
+
+@pytest.mark.parametrize("other", ["sprint-2", "sprint-12", "Sprint"])
+def test_a_session_never_takes_the_messages_of_one_with_a_similar_name(tmp_path: Path, other: str) -> None:
+    file, outbox = open_outbox(tmp_path, other, counter())
+    file.add(outbox.head, draft(outbox, "for the other session"))
+    file.close()
+    for _ in range(2):
+        mine, outbox = open_outbox(tmp_path, "sprint", counter())
+        assert outbox.pending == ()
+        assert mine.path.name.lower() != file.path.name.lower()
+        mine.close()
+    file, outbox = open_outbox(tmp_path, other, counter())
+    assert [r.id for r in outbox.pending] == ["for the other session"]
+    file.close()
+
+
+def spoil_file(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+
+
+def spoil_head(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE head SET body = '{'")
+
+
+def spoil_row(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO row VALUES (7, 'nonsense')")
+
+
+@pytest.mark.parametrize(("spoil", "slot"), [
+    (spoil_file, 1), (spoil_head, 1), (spoil_row, 1), (spoil_file, 2), (spoil_row, 2)])
+def test_a_damaged_outbox_is_put_aside_and_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None], slot: int
+) -> None:
+    files = [open_outbox(tmp_path, "s", counter())[0] for _ in range(slot)]
+    for file in files:
+        file.close()
+    spoil(tmp_path / ("s.db" if slot == 1 else "s+2.db"))
+    file, outbox = open_outbox(tmp_path, "s", counter())
+    file.add(outbox.head, draft(outbox, "m1"))
+    file.close()
+    assert "was damaged" in caplog.text
+    assert len(list(tmp_path.glob("*.damaged-????????"))) == 1
+    again, outbox = open_outbox(tmp_path, "s", counter())
+    assert [r.id for r in outbox.pending] == ["m1"]
+    again.close()
+
+
+def test_a_data_directory_that_cannot_be_used_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "outbox").write_text("in the way")
+    with pytest.raises(StorageError, match=r"cannot be used.*EDCHAT_DATA_DIR"):
+        Chat("http://127.0.0.1:9", data_dir=tmp_path, session="s")
+    assert io_threads() == []
+
+
+def test_a_full_disk_refuses_the_message_and_ends_nothing(tmp_path: Path) -> None:
+    with Chat("http://127.0.0.1:9", data_dir=tmp_path, session="s") as chat:
+        def fill() -> None:
+            file = chat._driver._file
+            size = file._db.execute("PRAGMA page_count").fetchone()[0]
+            file._db.execute(f"PRAGMA max_page_count = {size}")
+
+        chat._portal.do(fill, 5)
+        with pytest.raises(StorageError, match="Is the disk full"):
+            chat.send("x" * 60_000)
+        assert chat.messages == ()
+        chat.send("small")
+        assert [m.text for m in chat.messages] == ["small"]
 
 
 # ------------------------------------------------------------------------------------------------- settings
@@ -328,28 +421,7 @@ def test_no_log_line_has_the_text_or_the_token(tmp_path: Path, caplog: pytest.Lo
     assert "sesame" not in caplog.text
 
 
-# --------------------------------------------------------------------------------------- launcher, aliases
-
-
-def test_a_server_that_dies_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:
-    script = "import sys; [print('line', n, file=sys.stderr) for n in range(50)]; sys.exit(3)"
-    with pytest.raises(ServerStartError, match="status 3") as caught:
-        launcher.ensure(tmp_path, command=(sys.executable, "-c", script), timeout=20)
-    assert caught.value.log == tuple(f"line {n}" for n in range(10, 50))
-
-
-def test_a_server_that_never_gets_ready_is_ended(tmp_path: Path) -> None:
-    script = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
-    with pytest.raises(ServerStartError, match=r"not ready within 1\.5 s"):
-        launcher.ensure(tmp_path, command=(sys.executable, "-c", script), timeout=1.5)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
-
-
-def test_the_record_of_a_dead_server_is_not_believed(tmp_path: Path) -> None:
-    record = {"url": "http://127.0.0.1:9", "token": "t", "pid": 1}
-    (tmp_path / "server.json").write_text(json.dumps(record))
-    assert launcher.find(tmp_path) is None
+# -------------------------------------------------------------------------------------------------- aliases
 
 
 def test_after_clearing_the_next_run_finds_the_new_session(tmp_path: Path) -> None:
@@ -381,7 +453,7 @@ def test_a_chat_that_is_forgotten_closes_itself(tmp_path: Path) -> None:
     thread.join(5)
     assert not thread.is_alive()
     file, _ = open_outbox(tmp_path / "outbox", next((tmp_path / "outbox").glob("*.db")).stem, counter())
-    assert not file.path.stem.endswith("-2")
+    assert not file.path.stem.endswith("+2")
     file.close()
 
 
@@ -397,3 +469,26 @@ def test_chats_of_one_session_are_one_conversation(tmp_path: Path) -> None:
         one.clear()
         assert two.messages == ()
         assert two.session == one.session != "s"
+
+
+def test_the_newest_chats_settings_hold_and_a_token_that_it_does_not_name_stays(tmp_path: Path) -> None:
+    with Chat("http://127.0.0.1:9", session="s", data_dir=tmp_path, token="sesame", max_reconnect_attempts=1), \
+            Chat("http://127.0.0.1:9", session="s", data_dir=tmp_path, max_reconnect_attempts=7,
+                 heartbeat_interval=3) as chat:
+        assert (chat.settings.max_reconnect_attempts, chat.settings.heartbeat_interval) == (7, 3)
+        assert chat.settings.token == "sesame"
+        assert chat._driver._client.connection.policy.max_attempts == 7
+        assert chat._portal.call(chat._driver.endpoint, 5).token == "sesame"
+
+
+def test_a_session_that_cannot_be_begun_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
+    with Chat("http://127.0.0.1:9", session="s", data_dir=tmp_path) as chat:
+        (tmp_path / "outbox").rename(tmp_path / "elsewhere")
+        (tmp_path / "outbox").write_text("in the way")
+        with pytest.raises(StorageError):
+            chat.clear()
+        assert chat.session == "s"
+        chat.send("still works")
+        assert [m.text for m in chat.messages] == ["still works"]
+        (tmp_path / "outbox").unlink()
+        (tmp_path / "elsewhere").rename(tmp_path / "outbox")
