@@ -240,6 +240,18 @@ NOTHING_SHOWN: list[Row] = [
     ('give me the status', [('list', {})]),
     ('status update please', [('list', {})]),
     ('Any stories without an assignee?', [('list', {'text': 'without assignee'})]),
+    ('create story check-out in one click', [('create', {'title': 'Check-out in one click'})]),
+    ("create a P0 story: What's New banner", [('create', {'priority': 'P0', 'title': "What's New banner"})]),
+    ('Add P2 story: move to the new design system', [('create', {'priority': 'P2', 'title': 'Move to the new design system'})]),
+    ('craete a sotry for gift wrapping', [('create', {'title': 'Gift wrapping'})]),
+    ('We need the following for the beta: invite codes, feedback form and crash reporting. Please create a story for each.', [('create', {'title': 'Invite codes', 'epic': 'Onboarding'}), ('create', {'title': 'Feedback form'}), ('create', {'title': 'Crash reporting', 'epic': 'Reporting'})]),
+    ('- P0 Guest checkout\n- P1 Order tracking\n- P3 Gift cards', [('create', {'priority': 'P0', 'title': 'Guest checkout', 'epic': 'Checkout'}), ('create', {'priority': 'P1', 'title': 'Order tracking', 'epic': 'Checkout'}), ('create', {'priority': 'P3', 'title': 'Gift cards'})]),
+    ('Please create these in the Billing epic, all P2:\n1. Proration on plan change\n2. Dunning e-mails\n3. VAT ID check (P1)', [('create', {'priority': 'P2', 'epic': 'Billing', 'title': 'Proration on plan change'}), ('create', {'priority': 'P2', 'epic': 'Billing', 'title': 'Dunning e-mails'}), ('create', {'priority': 'P1', 'epic': 'Billing', 'title': 'VAT ID check'})]),
+    ("as a support agent i want to see the customer's last orders so that i can answer faster", [('create', {'user_story': "As a support agent i want to see the customer's last orders so that i can answer faster.", 'title': "See the customer's last orders", 'epic': 'Checkout'})]),
+    ("As an admin I'd like to bulk-deactivate users in order to clean up after a project. P2, 5 points", [('create', {'priority': 'P2', 'points': 5, 'user_story': "As an admin I'd like to bulk-deactivate users in order to clean up after a project.", 'title': 'Bulk-deactivate users', 'epic': 'Checkout'})]),
+    ('Fehler: Warenkorb leert sich nach dem Login, dringend', [('create', {'priority': 'P0', 'title': 'Warenkorb leert sich nach dem Login', 'epic': 'Checkout', 'type': 'bug'})]),
+    ('Welche Stories sind blockiert?', [('list', {'status': 'Blocked'})]),
+    ('anything in review?', [('list', {'status': 'In Review'})]),
 ]
 
 ONE_SHOWN: list[Row] = [
@@ -345,6 +357,10 @@ ONE_SHOWN: list[Row] = [
     ('put it back to the backlog', [('update', {'id': 'STORY-1', 'status': 'Backlog'})]),
     ('Bump STORY-1 up one level', [('update', {'id': 'STORY-1', 'priority': 'P0'})]),
     ('is this saved?', [('get', {'id': 'STORY-1'})]),
+    ('Weise es Jana zu', [('update', {'id': 'STORY-1', 'assignee': 'Jana'})]),
+    ('make it high prio and give it to Tom', [('update', {'id': 'STORY-1', 'priority': 'P1', 'assignee': 'Tom'})]),
+    ('actually make that 3 points instead of 5', [('update', {'id': 'STORY-1', 'points': 3})]),
+    ('it is waiting for legal, so mark it as blocked', [('update', {'id': 'STORY-1', 'status': 'Blocked'})]),
 ]
 
 THREE_SHOWN: list[Row] = [
@@ -367,6 +383,7 @@ THREE_SHOWN: list[Row] = [
     ('move all three to Ready', [('update', {'id': 'STORY-1', 'status': 'Ready'}), ('update', {'id': 'STORY-2', 'status': 'Ready'}), ('update', {'id': 'STORY-3', 'status': 'Ready'})]),
     ('the second one belongs in the Growth epic', [('update', {'id': 'STORY-2', 'epic': 'Growth'})]),
     ('give the first one to Ana and the second to Ben', [('update', {'id': 'STORY-1', 'assignee': 'Ana'}), ('update', {'id': 'STORY-2', 'assignee': 'Ben'})]),
+    ('the first two are done', [('update', {'id': 'STORY-1', 'status': 'Done'}), ('update', {'id': 'STORY-2', 'status': 'Done'})]),
 ]
 
 NO_EFFECT: list[tuple[str, str, str]] = [
@@ -417,4 +434,9 @@ NO_EFFECT: list[tuple[str, str, str]] = [
     ('what can I ask you?', 'NONE', 'talk'),
     ('How do I change a story?', 'NONE', 'talk'),
     ('sorry, wrong chat', 'NONE', 'unknown'),
+    ('set due date to Friday', 'ONE', 'talk'),
+    ('set the due date of STORY-2 to 2026-03-01', 'NONE', 'talk'),
+    ('what does P1 mean?', 'NONE', 'talk'),
+    ('lol nice', 'ONE', 'unknown'),
+    ('that looks wrong', 'ONE', 'unknown'),
 ]

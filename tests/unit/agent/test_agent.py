@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from edchat_server.agent import RunStopped, build_agent, load_model
+from edchat_server.agent import ModelError, RunStopped, build_agent, explain_model_failure, load_model
 from edchat_server.agent.offline import OfflinePlanner
 
 _spec = importlib.util.spec_from_file_location("scopes", Path(__file__).with_name("scopes.py"))
@@ -77,6 +77,51 @@ def scope() -> Iterator[Any]:
 
 def call(name: str, id_: str, **args: Any) -> dict[str, Any]:
     return {"name": name, "args": args, "id": id_, "type": "tool_call"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (AIMessage("", response_metadata={"finish_reason": "stop"}), "The model gave no answer"),
+        (
+            AIMessage("", tool_calls=[call("create_story", "c1", title="Log")],
+                      response_metadata={"model_provider": "openai", "finish_reason": "length"}),
+            "cut off or malformed",
+        ),
+        (
+            AIMessage("", tool_calls=[call("create_story", "c1", title="Log")],
+                      response_metadata={"stop_reason": "max_tokens"}),
+            "cut off or malformed",
+        ),
+        (
+            AIMessage("", tool_calls=[call("create_story", "c1", title="Log")],
+                      response_metadata={"model_provider": "openai"}),
+            "cut off or malformed",
+        ),
+        (
+            AIMessage("", tool_calls=[call("create_story", "c1", title="Login")],
+                      invalid_tool_calls=[{"name": "create_story", "args": "{", "id": "c2", "error": None}]),
+            "cut off or malformed",
+        ),
+    ],
+)
+def test_half_an_answer_of_the_model_does_nothing_and_says_so(scope: Any, answer: AIMessage, sentence: str) -> None:
+    with pytest.raises(ModelError, match=sentence) as failed:
+        asyncio.run(Talk(scope, Scripted(script=[answer])).say("Create a story for login"))
+    assert explain_model_failure(failed.value).retryable
+    assert scope.lines() == []
+
+
+def test_an_answer_may_be_empty_after_a_tool_and_half_characters_are_mended(scope: Any) -> None:
+    script = [
+        AIMessage("\ud83d", tool_calls=[call("create_story", "c1", title="Log \ud83d\ude00 in")],
+                  response_metadata={"model_provider": "openai", "finish_reason": "tool_calls"}),
+        AIMessage(""),
+    ]
+    talk = Talk(scope, Scripted(script=script))
+    assert asyncio.run(talk.say("Create a story for login")) == ""
+    assert "Log 😀 in" in scope.lines()[0]
+    assert talk.messages("model")[0].content == "\ufffd"
 
 
 def test_sentence_becomes_exactly_that_story(scope: Any) -> None:

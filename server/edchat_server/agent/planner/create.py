@@ -217,7 +217,7 @@ def _inline(
     epic = {k: v for k, v in found.args.items() if k == "epic"}
     if epic:
         body = _without_epic(masked, body, conv)
-    head, colon, tail = body.partition(":")
+    head, colon, tail = body.lstrip(" :").partition(":")
     if colon and len(head) < 80 and len(split_words(tail)) > 1:
         shared.update(find_fields(masked, f"{head} ", epics=conv.epics).args)
         topic = suggest_epic(masked.restore(head))

@@ -13,7 +13,7 @@ _I = re.IGNORECASE
 _Q = r"\ue000[0-9]+\ue001"
 _HEAD = re.compile(
     r"^(?:list|show|display|print|give\sme|get|fetch|find|search|look\sfor|look\sup|view|see|open|which|what(?:'s|’s|\sis|\sare)?|"
-    r"whats|how\smany|how\smuch|count|number\sof|any|are\sthere|is\sthere|do\swe\s(?:already\s)?have|have\swe|tell\sme|details?|describe|"
+    r"whats|how\smany|how\smuch|count|number\sof|any(?:thing)?|are\sthere|is\sthere|do\swe\s(?:already\s)?have|have\swe|tell\sme|details?|describe|"
     r"status|summar(?:y|i[sz]e)|overview|who|where|zeige?|liste|welche[rs]?|was|wie\sviele|finde|suche|gib|anzahl|my|all|is|has|does|did|how\sfar|"
     r"everything|recap|read|explain)\b"
     rf"|^(?:(?:p[0-9]|{PRIORITY}|{STATUS}|{either(OPEN_WORDS)})\s)?{PLURAL}\b",

@@ -202,7 +202,7 @@ def _create(masked: Masked, text: str, conv: Conversation) -> Plan | None:
 
 
 def _typed(masked: Masked, body: str, before: str, noun: str, conv: Conversation) -> Plan:
-    plan = plan_create(masked, body, before, several=re.fullmatch(PLURAL, noun, _I) is not None, conv=conv)
+    plan = plan_create(masked, body, before, several=re.fullmatch(SINGULAR, noun, _I) is None, conv=conv)
     kind = TYPE_WORDS.get(noun.casefold())
     if kind is None:
         return plan
@@ -237,7 +237,8 @@ def _implicit(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     """``Add Redis session cache, P1``, and the same without a verb."""
     match = _IMPLICIT.match(text)
     if match:
-        return plan_create(masked, match["body"], "", several=False, conv=conv)
+        several = re.match(r"(?:all\s)?(?:these|those|the\sfollowing|folgendes?)\b", match["body"], _I) is not None
+        return plan_create(masked, match["body"], "", several=several, conv=conv)
     return plan_create(masked, text, "", several=False, conv=conv) if _is_note(masked, text, conv) else None
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a pattern cut in two is harder to read than a long one)
 
 """The planner's vocabulary."""
 
