@@ -26,7 +26,7 @@ THEMES: tuple[Theme, ...] = (
         "Security",
         "registered user",
         "only I can reach my account and what is in it",
-        r"authenticat|authenti[sz]ier|authori[sz]|log-?in|sign-?in|log-?out|sign-?out|passwor[dt]|2fa|mfa|two-factor|"
+        r"authenticat|authenti[sz]ier|authori[sz]|log[- ]?in\b|sign[- ]?in\b|sign[- ]?on\b|log[- ]?out\b|sign[- ]?out\b|passwor[dt]|2fa|mfa|two-factor|"
         r"sso\b|oauth|oidc|saml|jwt|security|sicherheit|anmeld|abmeld|benutzeranmeldung|permission|encrypt|verschlüssel|"
         r"access control|rbac\b|roles?\b|vulnerab|csrf|xss\b|captcha|account lock|session (?:hijack|timeout)|passkey",
         "Given valid credentials, when they are used for {it}, then access is granted and the visit is recorded",
@@ -39,7 +39,7 @@ THEMES: tuple[Theme, ...] = (
         "Checkout",
         "customer",
         "I can pay without trouble and trust the amount",
-        r"checkout|payment|paypal|stripe|credit card|apple pay|google pay|refund|invoice|billing|cart\b|basket|"
+        r"check-?out|payment|purchas|paypal|stripe|credit card|apple pay|google pay|refund|invoice|billing|cart\b|basket|"
         r"coupon|voucher|discount|bezahl|zahlung|kasse|warenkorb|rechnung|subscription|pricing|shipping|orders?\b",
         "Given a valid order, when {it} is completed, then the customer sees a confirmation with the exact amount",
         "Given the payment provider declines or times out, when {it} is tried, then nothing is charged, the order "
@@ -61,7 +61,7 @@ THEMES: tuple[Theme, ...] = (
         "Onboarding",
         "new user",
         "I reach the first useful result without help",
-        r"onboarding|sign-?up|registration|register\b|registrier|welcome|tutorial|product tour|tour\b|first-time|"
+        r"onboarding|sign[- ]?up|registration|register\b|registrier|welcome|tutorial|product tour|tour\b|first-time|"
         r"getting started|invit(?:e|ation)|trial\b|profile setup|willkommen",
         "Given a person who has never used the product, when they go through {it}, then they finish without help",
         "Given {it} is left half-way, when the person comes back, then it goes on where it stopped",
@@ -157,8 +157,14 @@ THEMES: tuple[Theme, ...] = (
 )
 
 
+# A text about a subject is a text, whatever its subject.
+_DOCUMENT = re.compile(r"\b(?:documentation|docs|readme|user guide|release notes|changelog|faq|handbuch|dokumentation)\b", re.IGNORECASE)
+
+
 def theme_of(text: str) -> Theme | None:
     """Return the theme that the text names first; None if it fits none."""
+    if _DOCUMENT.search(text):
+        text = "documentation"
     hits = [
         (found.start(), n, theme) for n, theme in enumerate(THEMES) if (found := theme.words.search(text))
     ]

@@ -17,7 +17,7 @@ from edchat_server.backlog import (
     StoryQuery,
     VersionConflict,
 )
-from edchat_server.backlog.defaults import estimate, infer_type
+from edchat_server.backlog.defaults import criteria_for, estimate, infer_type, user_story_for
 
 NOW = "2026-01-01T00:00:00Z"
 
@@ -101,6 +101,47 @@ def test_every_estimate_of_the_scale_can_be_reached() -> None:
         "Migrate billing to a multi-tenant platform",
     ]  # fmt: skip
     assert [estimate(t, infer_type(t)) for t in titles] == list(POINTS)
+
+
+@pytest.mark.parametrize(
+    ("title", "wish"),
+    [
+        ("User authentication", "a registered user, I want user authentication so that"),
+        ("Sign in with Google", "a registered user, I want to sign in with Google so that"),
+        ("Log-in with passkeys", "a registered user, I want log-in with passkeys so that"),
+        ("Weekly digest", "a user, I want a weekly digest so that"),
+        ("On-call handover checklist", "a user, I want an on-call handover checklist so that"),
+        ("API for partners", "a developer of a connected system, I want an API for partners so that"),
+        ("User settings page", "a registered user, I want a user settings page so that"),
+        ("Users can delete their account", "a user, I want to delete my account so that"),
+        ("Resetting passwords by email", "a registered user, I want to reset passwords by email so that"),
+        ("Support PDF export", "a product manager, I want support for PDF export so that"),
+        ("Buy now, pay later", "a user, I want “Buy now, pay later” so that"),
+        ("Warenkorb speichern", "a customer, I want “Warenkorb speichern” so that"),
+        ("Login page takes 8 seconds to load", "a registered user, I want “Login page takes 8 seconds to load” to be"),
+        ("Fix typo in button label", "a user, I want “Typo in button label” to be fixed so that"),
+        ("Can we drop Redis?", "a team member, I want an answer to “Can we drop Redis?” so that"),
+        ("Evaluate Kafka vs RabbitMQ", "a team member, I want to evaluate Kafka vs RabbitMQ so that"),
+        ("API documentation", "a reader, I want API documentation so that"),
+    ],
+)
+def test_sentence_reads_naturally_for_titles_of_all_kinds(title: str, wish: str) -> None:
+    assert user_story_for(title, infer_type(title)).startswith(f"As {wish}")
+
+
+@pytest.mark.parametrize(
+    ("title", "criterion"),
+    [
+        ("Redis session cache", "Given the Redis session cache is unavailable, when a request comes in"),
+        ("Guest checkout", "Given a valid order, when guest checkout is completed"),
+        ("Reduce p95 latency of the search API", "when this feature is measured"),
+        ("Migrate the database to Postgres 16", "Given this change fails half-way"),
+        ("Customers can track their orders", "when this feature is completed"),
+        ("iOS 18 widgets", "when this feature is used, then all of it"),
+    ],
+)
+def test_criteria_name_the_subject_only_where_it_reads_well(title: str, criterion: str) -> None:
+    assert any(criterion in c for c in criteria_for(title, infer_type(title)))
 
 
 @pytest.mark.parametrize(
