@@ -7,6 +7,7 @@ from edchat_protocol.errors import ErrorCode
 from edchat_protocol.frames import ErrorData
 
 from .agent.models import explain_model_failure
+from .agent.text import whole
 
 UNAVAILABLE = "Service temporarily unavailable"
 _KEY = re.compile(
@@ -41,4 +42,4 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if len(secret) >= 6:
             text = text.replace(secret, "***")
-    return _KEY.sub("***", text)[:_LIMIT]
+    return whole(_KEY.sub("***", text)[:_LIMIT])

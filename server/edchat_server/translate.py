@@ -29,9 +29,13 @@ from edchat_protocol.frames import (
 )
 from edchat_protocol.messages import Progress
 
+from .agent.text import whole, whole_json
+
 STOPPED = "Stopped."
 _DATA_LIMIT = MAX_FRAME_BYTES - 4096
 _MAX_OUTPUT = 32_768
+MAX_TOKEN = 32_768
+"""Characters of one token event; a model that does not stream gives its whole text as one chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,7 @@ class Translation:
     _closed: set[str] = field(default_factory=set)
     _steps: dict[str, _Step] = field(default_factory=dict)
     _held: list[ToolExecution] = field(default_factory=list)
+    _halves: dict[str, str] = field(default_factory=dict)
 
     # ------------------------------------------------------------------------------- after an interruption
 
@@ -129,16 +134,20 @@ class Translation:
     def _text(self, chunk: BaseMessage, now: datetime) -> list[Logged]:
         if not isinstance(chunk, AIMessageChunk) or not chunk.id or chunk.id in self._closed:
             return []
-        text = str(chunk.text)
-        if not text:
-            return []
+        text = self._halves.pop(chunk.id, "") + str(chunk.text)
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self._halves[chunk.id] = text[-1]  # the other half of this character comes with the next chunk
+            text = text[:-1]
+        text = whole(text)
         off = self._texts.get(chunk.id, 0)
-        self._texts[chunk.id] = off + len(text)
+        if text:
+            self._texts[chunk.id] = off + len(text)
         return [
             Token(
-                run=self.run, attempt=self.attempt, mid=chunk.id, off=off, timestamp=_iso(now),
-                data=TokenData(token=text),
+                run=self.run, attempt=self.attempt, mid=chunk.id, off=off + at, timestamp=_iso(now),
+                data=TokenData(token=text[at : at + MAX_TOKEN]),
             )
+            for at in range(0, len(text), MAX_TOKEN)
         ]
 
     def _complete(self, message: BaseMessage, now: datetime) -> list[Logged]:
@@ -161,7 +170,7 @@ class Translation:
             frames.append(self.status("retrying", now, supersedes=void))
             for other in void:
                 self._forget(other)
-        text = str(message.text)
+        text = whole(str(message.text))
         if text or not message.tool_calls:
             self._closed.add(mid)
             self._texts.setdefault(mid, len(text))
@@ -170,7 +179,7 @@ class Translation:
             step = call["id"]
             if step and step not in self._steps:
                 self._steps[step] = _Step(
-                    tool=call["name"], status="pending", details=ToolDetails(input=dict(call["args"]))
+                    tool=call["name"], status="pending", details=ToolDetails(input=whole_json(call["args"]))
                 )
                 # Shown when the stream goes on: only then is the message with this call in the checkpoint.
                 self._held.append(self._execution(step, now))
@@ -217,7 +226,7 @@ class Translation:
             )
         if known.over:
             return []
-        text = str(message.text)[:_MAX_OUTPUT]
+        text = whole(str(message.text)[:_MAX_OUTPUT])
         failed = message.status == "error"
         self._steps[step] = replace(known, artifacts=_artifacts_of(message))
         return [
@@ -259,6 +268,7 @@ def roll_up(frames: Sequence[Logged]) -> list[Logged]:
     """Join neighbouring tokens of one message."""
     joined: list[Logged] = []
     pieces: list[str] = []
+    room = 0
 
     def flush() -> None:
         if len(pieces) > 1 and isinstance(joined[-1], Token):
@@ -267,13 +277,16 @@ def roll_up(frames: Sequence[Logged]) -> list[Logged]:
 
     for frame in frames:
         last = joined[-1] if joined else None
-        if isinstance(frame, Token) and isinstance(last, Token) and last.mid == frame.mid:
+        size = len(frame.data.token) if isinstance(frame, Token) else 0
+        if isinstance(frame, Token) and isinstance(last, Token) and last.mid == frame.mid and size <= room:
             pieces.append(frame.data.token)
+            room -= size
             continue
         flush()
         joined.append(frame)
         if isinstance(frame, Token):
             pieces.append(frame.data.token)
+            room = MAX_TOKEN - size
     flush()
     return joined
 

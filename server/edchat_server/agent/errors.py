@@ -1,24 +1,28 @@
-"""Turns a tool's failure into words in the conversation, and says when a tool starts."""
+"""Turns failures of tools and models into words in the conversation, and says when a tool starts."""
 
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware import AgentMiddleware, ExtendedModelResponse, ModelRequest, ModelResponse
 from langchain.tools.tool_node import ToolCallRequest
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
 from edchat_server.backlog import BacklogError
 
+from .models import ModelError
 from .scope import RunStopped
+from .text import whole_json
 from .tools import TITLES
 
 logger = logging.getLogger("edchat.agent")
 
 Result = ToolMessage | Command[Any]
+
+_CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "content_filter", "incomplete"})
 
 
 class ToolGuard(AgentMiddleware[Any, Any, Any]):
@@ -60,6 +64,44 @@ class ToolGuard(AgentMiddleware[Any, Any, Any]):
             return _failure(
                 call, f"{name} failed unexpectedly; nothing was changed by it", {"code": "internal"}
             )
+
+
+class ModelGuard(AgentMiddleware[Any, Any, Any]):
+    """Refuses an answer of the model that would otherwise end the run without a word."""
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]:
+        """Ask the model once. Raises `ModelError` for a cut tool call and for no answer at all."""
+        response = await handler(request)
+        response.result = [_usable(m, request.messages) if isinstance(m, AIMessage) else m for m in response.result]
+        return response
+
+
+def _usable(answer: AIMessage, before: list[Any]) -> AIMessage:
+    if answer.invalid_tool_calls or (answer.tool_calls and _cut(answer.response_metadata)):
+        raise ModelError(
+            "The model's call of a tool was cut off or malformed; nothing was done.", "Ask again.", retryable=True
+        )
+    if not answer.tool_calls and not answer.text and not _acted(before):
+        raise ModelError("The model gave no answer.", "Ask again, or in other words.", retryable=True)
+    mended = whole_json(answer.content), whole_json(answer.tool_calls)
+    if mended == (answer.content, answer.tool_calls):
+        return answer
+    return answer.model_copy(update={"content": mended[0], "tool_calls": mended[1]})
+
+
+def _cut(metadata: dict[str, Any]) -> bool:
+    """Whether the model was stopped inside its answer: LangChain completes half a tool call as best it can."""
+    reasons = {str(metadata.get(key)).casefold() for key in ("finish_reason", "stop_reason", "done_reason", "status")}
+    return bool(reasons & _CUT) or set(metadata) == {"model_provider"}  # nothing came at the stream's end
+
+
+def _acted(messages: list[BaseMessage]) -> bool:
+    last = next((m for m in reversed(messages) if isinstance(m, HumanMessage | ToolMessage)), None)
+    return isinstance(last, ToolMessage)
 
 
 def _failure(call: Any, text: str, detail: dict[str, Any]) -> ToolMessage:

@@ -7,7 +7,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer
 
-from .errors import ToolGuard
+from .errors import ModelGuard, ToolGuard
 from .prompts import SYSTEM_PROMPT
 from .scope import RunScope
 from .tools import backlog_tools
@@ -28,7 +28,7 @@ def build_agent(model: BaseChatModel, *, checkpointer: Checkpointer) -> AgentGra
         model,
         backlog_tools(),
         system_prompt=SYSTEM_PROMPT,
-        middleware=[ToolGuard()],
+        middleware=[ModelGuard(), ToolGuard()],
         context_schema=RunScope,
         checkpointer=checkpointer,
     )

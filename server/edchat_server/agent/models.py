@@ -44,12 +44,13 @@ _MESSAGE_MAX = 600
 
 
 class ModelError(Exception):
-    """The model cannot be used. `str()` is one plain sentence, `hint` says what to do about it."""
+    """The model, or its answer, cannot be used. `str()` is one plain sentence, `hint` says what to do."""
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.retryable = retryable
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def explain_model_failure(exc: BaseException, *, environ: Mapping[str, str] = os
     be installed.
     """
     if isinstance(exc, ModelError):
-        return ModelFailure(f"{exc.message} {exc.hint}", retryable=False)
+        return ModelFailure(f"{exc.message} {exc.hint}", retryable=exc.retryable)
     status = _status_of(exc)
     said = _brief(_own_message(exc), environ)
     if status is not None:

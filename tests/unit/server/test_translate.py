@@ -165,6 +165,34 @@ def test_what_is_too_large_for_a_frame_is_cut_to_fit() -> None:
     assert len(encode(tool)) <= MAX_FRAME_BYTES
 
 
+def test_a_character_that_a_model_cuts_in_two_is_whole_again() -> None:
+    translation = Translation(run="r", attempt=1)
+    frames: list[object] = []
+    for piece in ("a\ud83d", "\ude00b", "\ud83d", "c\ude00", "\ud83d"):
+        frames += translation.feed("messages", (AIMessageChunk(content=piece, id="m"), {}), NOW)
+    tokens = [f for f in frames if isinstance(f, Token)]
+    assert [(t.off, t.data.token) for t in tokens] == [(0, "a"), (1, "😀b"), (3, "\ufffdc\ufffd")]
+    whole = AIMessage(
+        content="a\ud83d\ude00b\ud83dc\ude00\ud83d", id="m", tool_calls=[call("t", title="\ud83d\ude00\ud83d")]
+    )
+    frames = translation.feed("updates", update(whole), NOW)
+    frames += translation.feed("custom", running("t"), NOW)
+    frames += translation.feed("updates", done("\ud83d", "t", None), NOW)
+    assert [encode(f) for f in frames]  # type: ignore[arg-type]
+    message = next(f for f in frames if isinstance(f, MessageFrame))
+    assert message.data.content == "a😀b\ufffdc\ufffd\ufffd"
+
+
+def test_a_text_that_comes_at_once_is_several_tokens() -> None:
+    frames = Translation(run="r", attempt=1).feed(
+        "messages", (AIMessageChunk(content="😀" * 100_000, id="m"), {}), NOW
+    )
+    assert len(frames) > 1
+    for made in (frames, roll_up(frames)):
+        assert "".join(f.data.token for f in made) == "😀" * 100_000  # type: ignore[union-attr]
+        assert all(len(encode(f)) <= MAX_FRAME_BYTES for f in made)
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.text(max_size=3)), max_size=20))
 def test_rolled_up_tokens_say_the_same(pieces: list[tuple[str, str]]) -> None:
     frames, offsets = [], {"a": 0, "b": 0}
