@@ -14,6 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 from edchat_protocol.frames import ErrorData, ErrorFrame, Logged, RunState, ToolDetails, ToolExecution
 
 from . import failpoints
+from .agent.models import ModelError
 from .agent.scope import RunStopped
 from .audit import AuditLog
 from .failures import UNAVAILABLE, describe, scrub
@@ -83,10 +84,11 @@ class Attempt:
         try:
             end = await self._answer_or_fail()
             failpoints.reach("finish_before")
-            await self._finish(end)
+            await self._finish_somehow(end)
         except (Fenced, RunStopped):
             _log.info("run %s has another owner now", self.claim.run)
         except StoreError:
+            await asyncio.sleep(1)  # or a database that refuses only some writes would have the model asked in a loop
             await self._requeue()
         except asyncio.CancelledError:
             if not self._parking:
@@ -220,8 +222,18 @@ class Attempt:
 
     # ------------------------------------------------------------------------------------------- the end
 
-    async def _finish(self, end: _End) -> None:
-        left = await self._journal.close()
+    async def _finish_somehow(self, end: _End) -> None:
+        """Finish; without the events if these are what cannot be written: an open run blocks its session."""
+        try:
+            await self._finish(end, await self._journal.close())
+        except (Fenced, StoreError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever keeps events from being encoded
+            _log.exception("events of run %s cannot be written", self.claim.run)
+            error = describe(exc, self.secrets)
+            await self._finish(_End(state="failed", frames=[self._error(error)], error=error.error), [])
+
+    async def _finish(self, end: _End, left: Sequence[Logged]) -> None:
         status = self._translation.status(end.state, self.clock())
         await self.store.finish(self.claim, end.state, [*left, *end.frames, status], end.error)
         self.hub.ring(self.claim.session)
@@ -232,13 +244,14 @@ class Attempt:
         return _End(state="cancelled", frames=self._translation.stop(self.clock()))
 
     def _failed(self, error: ErrorData) -> _End:
-        now = self.clock()
-        frame = ErrorFrame(
+        ended = self._translation.stop(self.clock(), "The run failed.")
+        return _End(state="failed", frames=[*ended, self._error(error)], error=error.error)
+
+    def _error(self, error: ErrorData) -> ErrorFrame:
+        return ErrorFrame(
             run=self.claim.run, attempt=self.claim.attempt, data=error,
-            timestamp=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            timestamp=self.clock().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
-        ended = self._translation.stop(now, "The run failed.")
-        return _End(state="failed", frames=[*ended, frame], error=error.error)
 
     async def _requeue(self) -> None:
         while True:
@@ -259,4 +272,6 @@ _AT_END = object()
 
 def _safe(exc: Exception) -> bool:
     """Whether a traceback may be logged: a model client's can carry the request's headers."""
+    if isinstance(exc, ModelError):
+        return False  # its text says it all
     return type(exc).__module__.partition(".")[0] in ("builtins", "edchat_server", "langgraph")

@@ -1,15 +1,19 @@
 """The audit log: one JSON object a line, hashes instead of texts."""
 
 import hashlib
+import logging
 import uuid
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import msgspec
 
 from .store.sqlite import utc_now
 
 Outcome = Literal["success", "failure", "partial"]
+
+_log = logging.getLogger("edchat.server.audit")
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +34,14 @@ class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditLog:
-    """Appends to a JSON lines file; None: to nowhere."""
+    """Appends to a JSON lines file; None: to nowhere. A full disk costs entries, never a message or a run."""
 
     def __init__(self, path: Path | None) -> None:
-        self._file: TextIO | None = None
+        self._file: RawIOBase | None = None
+        self._failing = False
         if path is not None:
             path.touch(mode=0o600, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8", buffering=1)
+            self._file = path.open("ab", buffering=0)
 
     def write(
         self,
@@ -60,7 +65,15 @@ class AuditLog:
             output_hash=None if output is None else digest(output),
             result=result, error=error, duration_ms=duration_ms, metadata=metadata,
         )
-        self._file.write(msgspec.json.encode(line).decode() + "\n")
+        try:
+            # Unbuffered, because a buffer that could not be written would be kept and fail again at `close`.
+            self._file.write(msgspec.json.encode(line) + b"\n")
+        except OSError as exc:
+            if not self._failing:
+                _log.error("the audit log cannot be written, entries are missing from now on: %s", exc)
+            self._failing = True
+        else:
+            self._failing = False
 
     def close(self) -> None:
         """Close the file."""

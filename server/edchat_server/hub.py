@@ -75,11 +75,14 @@ class Hub:
 
     @contextmanager
     def place(self, session: str, client: str, conn: int, close: Close) -> Iterator[None]:
-        """Be the client's live connection; an older one of the same client is closed."""
+        """Be the client's live connection; of two of the same client the older one is closed."""
         key = (session, client)
-        older = self._places.get(key)
-        mine = self._places[key] = _Place(conn, close)
-        if older is not None:
+        mine, other = _Place(conn, close), self._places.get(key)
+        # An older connection can get here last: the carriers take different times from hello to here.
+        newest = mine if other is None or other.conn <= conn else other
+        self._places[key] = newest
+        if other is not None:
+            older = other if newest is mine else mine
             task = asyncio.ensure_future(older.close(4409, "superseded by a newer connection"))
             self._farewells.add(task)
             task.add_done_callback(self._farewells.discard)

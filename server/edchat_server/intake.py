@@ -34,10 +34,10 @@ class Intake:
         except StoreError as exc:
             return Refused(code="storage", message=str(exc), csn=0, final=False)
         failpoints.reach("accept_committed")
-        self._report(command, outcome)
         if isinstance(outcome, Accepted):
             self._hub.ring(command.session)
             self._wake()
+        self._report(command, outcome)
         return outcome
 
     def _report(self, command: Command, outcome: Accepted | Refused) -> None:

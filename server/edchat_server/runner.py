@@ -14,7 +14,7 @@ from . import failpoints
 from .attempt import Agent, Attempt
 from .audit import AuditLog
 from .hub import Hub
-from .store import Claim, Store, StoreError
+from .store import Claim, Store
 
 MAX_RUNS = 16
 DRAIN_SECONDS = 10.0
@@ -96,7 +96,8 @@ class Runner:
             while len(self._attempts) < MAX_RUNS:
                 try:
                     claim = await self._store.claim()
-                except StoreError:
+                except Exception:  # noqa: BLE001 - nobody else would ever serve the queue
+                    _log.exception("the queue cannot be read; trying again")
                     await asyncio.sleep(1)
                     self._bell.set()
                     break

@@ -122,6 +122,7 @@ class Owner:
     def _run(self, conn: sqlite3.Connection, batch: list[Job]) -> bool:
         """Carry out a batch in one transaction; return whether the connection can be used further."""
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        before = conn.total_changes
         try:
             conn.execute("BEGIN IMMEDIATE")
             for work, future in batch:
@@ -135,7 +136,8 @@ class Owner:
             for _, future in batch:
                 future.set_exception(StoreError(f"the database refused the write: {exc}"))
             return False
-        self.healthy = True
+        # A full disk still reads: only a write that went through says that the database takes writes.
+        self.healthy = self.healthy or conn.total_changes != before
         for future, result, error in outcomes:
             if error is not None:
                 future.set_exception(error)
@@ -161,4 +163,4 @@ def _in_savepoint(
 
 
 def _is_storage(exc: BaseException) -> bool:
-    return isinstance(exc, sqlite3.OperationalError)
+    return isinstance(exc, sqlite3.Error)

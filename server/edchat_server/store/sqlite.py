@@ -224,16 +224,23 @@ def new_id(prefix: str) -> str:
 
 
 def _take(path: Path) -> FileLock:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = FileLock(f"{path}.lock", timeout=0, mode=0o600)
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire()
+        # Made before SQLite opens it, so that it is never readable by others, not even for a moment.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except Timeout:
         raise StoreLocked(
             f"another edchat server already uses {path}; stop it, or give this one its own --data-dir"
+            " (a notebook's bundled server stops 15 minutes after its last chat was closed, or at once by"
+            " edchat_widget.launch().stop())"
         ) from None
-    # Made before SQLite opens it, so that it is never readable by others, not even for a moment.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as exc:
+        lock.release()
+        raise StoreError(
+            f"cannot write in {path.parent}: {exc.strerror or exc}; give another --data-dir"
+        ) from None
     return lock
 
 

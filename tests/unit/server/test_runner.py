@@ -1,19 +1,22 @@
 """Attempts at runs, on a real store, with an agent that does exactly what a test says."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 
 from edchat_protocol.codec import decode_down
 from edchat_protocol.frames import ErrorFrame, StatusFrame, ToolExecution
 from edchat_server.audit import AuditLog
 from edchat_server.hub import Hub
+from edchat_server.intake import Intake
 from edchat_server.runner import Runner
-from edchat_server.store import Command, Say, SqliteStore, Stop
+from edchat_server.store import Accepted, Claim, Command, Say, SqliteStore, Stop
 from edchat_server.store.saver import prepare
 
 Script = Callable[[Any], AsyncIterator[tuple[str, Any]]]
@@ -173,5 +176,111 @@ def test_the_log_holds_a_thousand_tokens_in_few_events(tmp_path: Path) -> None:
         assert [f.data.status for f in log if isinstance(f, StatusFrame)] == ["processing", "completed"]
         await runner.drain(0)
         await store.close()
+
+    asyncio.run(main())
+
+
+class Grumpy(AuditLog):
+    """A log on a disk that is full."""
+
+    class _Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, line: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._file = self._Full()
+
+
+def test_an_audit_log_that_cannot_be_written_costs_neither_the_message_nor_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        yield "updates", {"model": {"messages": [call()]}}
+        yield "custom", RUNNING
+        yield "updates", {"tools": {"messages": [ToolMessage("made", tool_call_id="a")]}}
+
+    async def main() -> None:
+        store = await opened(tmp_path / "db")
+        audit = Grumpy()
+        runner = Runner(store, Hub(), audit, Scripted(script))  # type: ignore[arg-type]
+        await runner.start()
+        outcome = await Intake(store, Hub(), audit, runner.wake).take(said("go"))
+        assert isinstance(outcome, Accepted)
+        assert await over(store, str(outcome.run)) == "completed"
+        audit.close()
+        await runner.drain(0)
+        await store.close()
+
+    asyncio.run(main())
+    assert len([r for r in caplog.records if "No space left" in r.getMessage()]) == 1
+
+
+def test_an_event_that_cannot_be_written_ends_its_run_and_not_the_session(tmp_path: Path) -> None:
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        odd = ToolMessage("made", tool_call_id="a", artifact={"type": "story", "data": {"id": object()}})
+        yield "updates", {"model": {"messages": [call()]}}
+        yield "updates", {"tools": {"messages": [odd]}}
+        await asyncio.sleep(0.1)
+
+    async def main() -> None:
+        store = await opened(tmp_path / "db")
+        run = await first_run(store)
+        runner = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await runner.start()
+        assert await over(store, run) == "failed"
+        assert any(isinstance(frame, ErrorFrame) for frame in await log_of(store))
+        await runner.drain(0)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_the_queue_is_served_whatever_goes_wrong_with_it_once(tmp_path: Path) -> None:
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        yield "messages", (AIMessageChunk(content="hi", id="m1"), {})
+
+    class Odd(SqliteStore):
+        failures = 1
+
+        async def claim(self) -> Claim | None:
+            if self.failures:
+                self.failures -= 1
+                raise RuntimeError("never seen before")
+            return await super().claim()
+
+    async def main() -> None:
+        store = await Odd.open(tmp_path / "db", prepare=[prepare])
+        run = await first_run(store)
+        runner = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await runner.start()
+        assert await over(store, run) == "completed"
+        await runner.drain(0)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_newer_connection_stays_however_late_the_older_one_arrives() -> None:
+    async def main() -> None:
+        hub, closed = Hub(), list[int]()
+
+        def close(conn: int) -> Any:
+            async def done(code: int, reason: str) -> None:
+                assert code == 4409
+                closed.append(conn)
+
+            return done
+
+        with hub.place("s", "c", 6, close(6)):
+            with hub.place("s", "c", 5, close(5)):
+                await asyncio.sleep(0)
+            assert closed == [5]
+            with hub.place("s", "c", 7, close(7)):
+                await asyncio.sleep(0)
+            assert closed == [5, 6]
 
     asyncio.run(main())

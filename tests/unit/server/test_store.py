@@ -259,6 +259,7 @@ def test_a_full_disk_stores_nothing_says_so_and_heals(tmp_path: Path) -> None:
             await store.append(claim, big)
         assert not store.healthy
         assert (await store.head("s"))[1] == 1, "a failed append used up a seq"
+        assert not store.healthy, "a disk that can be read is no disk that can be written"
         assert await store.append(claim, big) == 5
         assert store.healthy
 
@@ -279,6 +280,23 @@ def test_one_callers_failure_does_not_touch_the_others(tmp_path: Path) -> None:
         assert left == []
 
     on_store(tmp_path, test)
+
+
+def test_a_damaged_file_is_the_stores_failure(tmp_path: Path) -> None:
+    async def test(store: SqliteStore) -> None:
+        def damaged(conn: sqlite3.Connection) -> None:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+        with pytest.raises(StoreError, match="malformed"):
+            await store.submit(damaged)
+
+    on_store(tmp_path, test)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot write in .*file; give another --data-dir|file: .*--data-dir"):
+        asyncio.run(SqliteStore.open(tmp_path / "file" / "edchat.db"))
 
 
 def test_a_second_store_on_the_same_file_is_refused(tmp_path: Path) -> None:
