@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import msgspec
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from edchat_protocol.errors import MAX_FRAME_BYTES
 
 from .app import Build, create_app
 from .core import Core
 from .settings import Settings, SettingsError
+from .store import StoreError
 
 DRAIN_SECONDS = 10
 # Room above the frame limit, so that a frame that is somewhat too large gets an answer, not a cut.
@@ -55,13 +57,22 @@ class Ready:
                 os.close(self.fd)
 
 
+class Connection(WebSocketsSansIOProtocol):
+    """A WebSocket that the application can cut: its scope's `state` has `abort`."""
+
+    async def run_asgi(self) -> None:
+        """Serve the connection."""
+        self.scope["state"]["abort"] = self.transport.abort
+        await super().run_asgi()
+
+
 class Server(uvicorn.Server):
     """Uvicorn that says when it listens, leaves when idle, and drains the runs before it closes sockets."""
 
     def __init__(self, app: FastAPI, settings: Settings, ready: Ready | None) -> None:
         super().__init__(
             uvicorn.Config(
-                app, ws="websockets-sansio", ws_per_message_deflate=False, ws_max_size=MAX_SOCKET_FRAME,
+                app, ws=Connection, ws_per_message_deflate=False, ws_max_size=MAX_SOCKET_FRAME,
                 timeout_graceful_shutdown=DRAIN_SECONDS, access_log=False, log_config=None,
                 server_header=False, lifespan="off",
             )
@@ -114,15 +125,19 @@ class Server(uvicorn.Server):
     def _drop_version_1(self) -> None:
         # The origin's client does not come back after a clean close, but does after a cut.
         for connection in list(self.server_state.connections):
-            scope = getattr(connection, "scope", None)
-            if scope and scope["type"] == "websocket" and not scope["subprotocols"]:
+            scope = getattr(connection, "scope", None)  # absent before the first request is read
+            if isinstance(connection, Connection) and scope and not scope["subprotocols"]:
                 connection.transport.abort()
 
     async def _leave_when_idle(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(min(1.0, max(0.05, seconds / 4)))
             core = self._core
-            if await core.store.unfinished():
+            try:
+                busy = await core.store.unfinished()
+            except StoreError:
+                busy = 0  # a database that fails is no reason to stay for ever
+            if busy:
                 core.activity.touch()
             elif core.activity.idle_seconds() >= seconds:
                 _log.info("nothing to do for %g seconds: leaving", seconds)

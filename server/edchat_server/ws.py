@@ -48,33 +48,41 @@ from .v1 import Projection
 
 HELLO_SECONDS = 5.0
 SEND_SECONDS = 20.0
+CLOSE_SECONDS = 1.0
 
 _SESSION = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
 _log = logging.getLogger("edchat.server.ws")
 
 
-async def serve(ws: WebSocket, core: Core) -> None:
-    """Serve one WebSocket until it ends."""
+async def serve(ws: WebSocket, core: Core, *, patience: float = SEND_SECONDS) -> None:
+    """Serve one WebSocket until it ends. A peer that reads nothing for `patience` seconds is cut off."""
     v2 = SUBPROTOCOL_V2 in ws.scope["subprotocols"]
     await ws.accept(subprotocol=SUBPROTOCOL_V2 if v2 else None)
-    peer: _V2 | _V1 = _V2(ws, core) if v2 else _V1(ws, core)
+    peer: _V2 | _V1 = _V2(ws, core, patience) if v2 else _V1(ws, core, patience)
+    code = None
     try:
         await peer.serve()
     except WebSocketDisconnect as gone:
-        peer.left(gone.code)
+        code = gone.code
     except StoreError as exc:
+        code = 1011
         _log.error("a connection ends because the store failed: %s", exc)
-        await peer.close(1011, "the store failed")
-    else:
-        peer.left(None)
+        await peer.close(code, "the store failed")
+    except Exception:  # noqa: BLE001 - the root of the connection's tasks
+        code = 1011
+        _log.exception("a connection ends because of a defect")
+        await peer.close(code, "the server failed")
+    finally:
+        peer.left(code)
 
 
 class _Peer:
     """What both versions share: sending, reading, and the end."""
 
-    def __init__(self, ws: WebSocket, core: Core) -> None:
+    def __init__(self, ws: WebSocket, core: Core, patience: float) -> None:
         self._ws = ws
         self._core = core
+        self._patience = patience
         self._session: str | None = None
 
     async def send(self, frame: Frame) -> None:
@@ -84,18 +92,21 @@ class _Peer:
     async def write(self, body: bytes) -> None:
         """Write one frame that is JSON already. A peer that reads nothing for long is cut off."""
         try:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(self._patience):
                 await self._ws.send_text(body.decode())
         except TimeoutError:
             await self.close(4413, "too slow")
+            self._ws.scope["state"]["abort"]()  # what such a peer has not read, uvicorn would offer for ever
             raise WebSocketDisconnect(4413) from None
         except RuntimeError:  # Starlette's word for a socket that was closed by our own side
             raise WebSocketDisconnect(1006) from None
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket, if it is open still."""
-        with suppress(RuntimeError, WebSocketDisconnect):
-            await self._ws.close(code, reason)
+        # A peer that reads nothing keeps uvicorn from sending anything, the close frame included.
+        with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(min(CLOSE_SECONDS, self._patience)):
+                await self._ws.close(code, reason)
 
     async def receive(self) -> Up | None:
         """Return the next frame; None: it could not be taken, and the peer was told why."""
@@ -237,14 +248,14 @@ class _V1(_Peer):
         with core.hub.listen(session) as listener:
             async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
                 async for rows in batches:
-                    final = False
                     for row in rows:
                         for frame in projection.frames(decode_down(row.body)):  # type: ignore[arg-type]
-                            if row.seq > head or isinstance(frame, MessageFrame | ErrorFrame):
+                            final = isinstance(frame, MessageFrame | ErrorFrame)
+                            if final or row.seq > head:
                                 await self.send(frame)
-                                final = final or not isinstance(frame, StatusFrame)
-                    if final:
-                        await core.store.set_v1_cursor(session, rows[-1].seq)
+                            if final:
+                                # Shielded: who leaves after an answer must not get it again.
+                                await asyncio.shield(core.store.set_v1_cursor(session, row.seq))
 
     async def _read(self, session: str) -> None:
         connection = uuid.uuid4()
