@@ -16,8 +16,11 @@ from .messages import Progress, Role
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.~:-]{1,64}$")]
 SessionId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.~-]{1,64}$")]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Csn = Annotated[int, msgspec.Meta(ge=1)]
+MAX_COUNT = 2**53 - 1
+"""What JSON's numbers hold in every language, and a database's integers too."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Csn = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
 
 RunState = Literal[
     "queued", "running", "cancelling", "completed", "failed", "cancelled", "waiting_input", "uncertain"

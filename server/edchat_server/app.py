@@ -88,6 +88,7 @@ def create_app(settings: Settings, *, build: Build = build_agent) -> FastAPI:
     app.exception_handler(StoreError)(_store_error)
     app.exception_handler(HTTPException)(_http_exception)
     app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(Exception)(_unexpected)
 
     @app.websocket("/ws/chat")
     async def chat(websocket: WebSocket) -> None:
@@ -136,7 +137,7 @@ def _secrets(settings: Settings, env: Mapping[str, str]) -> list[str]:
 
 
 async def _http_error(request: Request, exc: HttpError) -> Response:  # noqa: ARG001 - FastAPI's signature
-    return error_response(exc.status, exc.code, str(exc), hint=exc.hint)
+    return error_response(exc.status, exc.code, str(exc), hint=exc.hint, retryable=exc.retryable)
 
 
 async def _store_error(request: Request, exc: StoreError) -> Response:  # noqa: ARG001 - as above
@@ -150,6 +151,10 @@ async def _http_exception(request: Request, exc: HTTPException) -> Response:  # 
 async def _invalid(request: Request, exc: RequestValidationError) -> Response:  # noqa: ARG001 - as above
     first = exc.errors()[0]
     return error_response(400, "bad_frame", f"{'.'.join(str(p) for p in first['loc'][1:])}: {first['msg']}")
+
+
+async def _unexpected(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - as above
+    return error_response(500, "internal", "the server failed; its log says why")
 
 
 def _plain(headers: Mapping[str, str] | None) -> dict[str, str] | None:

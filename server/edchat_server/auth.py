@@ -44,7 +44,7 @@ class Gate:
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and not self._origin_allowed(origin):
             return error_response(403, "unauthorized", "requests from this web page are not allowed")
-        if self._settings.loopback and not self._host_allowed(_hostname(host)):
+        if self._settings.loopback and not self._host_allowed(_hostname(f"//{host}")):
             return error_response(403, "unauthorized", "this server answers to its loopback name only")
         if self._settings.token is None or scope["path"] in OPEN_PATHS:
             return None
@@ -62,18 +62,16 @@ class Gate:
         )
 
     def _origin_allowed(self, origin: str) -> bool:
-        if origin.lower() in self._settings.allowed_origins:
-            return True
-        return is_loopback(urlsplit(origin).hostname or "")
+        return origin.lower() in self._settings.allowed_origins or is_loopback(_hostname(origin))
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
 
 
-def _hostname(host: str) -> str:
+def _hostname(address: str) -> str:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(address).hostname or ""
     except ValueError:
         return ""
 

@@ -115,7 +115,7 @@ def _place(client: str, conn: int) -> _Place:
 
 def _resume_point(last_event_id: str | None, epoch: str | None, cursor: int) -> tuple[str | None, int]:
     named, _, seq = (last_event_id or "").rpartition(":")
-    if named and seq.isdecimal():
+    if named and seq.isdecimal() and len(seq) < 16:
         return named, int(seq)
     return epoch, max(0, cursor)
 

@@ -11,11 +11,14 @@ from edchat_protocol.frames import ErrorData, ErrorFrame
 class HttpError(Exception):
     """A request that ends in an error response."""
 
-    def __init__(self, status: int, code: ErrorCode, message: str, *, hint: str | None = None) -> None:
+    def __init__(
+        self, status: int, code: ErrorCode, message: str, *, hint: str | None = None, retryable: bool | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code: ErrorCode = code
         self.hint = hint
+        self.retryable = retryable
 
 
 def error_frame(code: ErrorCode, message: str, *, ref: str | None = None) -> ErrorFrame:
@@ -29,10 +32,11 @@ def error_response(
     message: str,
     *,
     hint: str | None = None,
+    retryable: bool | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Return the error as JSON: an error frame, and `detail` where FastAPI's own errors have it."""
-    again = status in (429, 502, 503)
+    again = status in (429, 502, 503) if retryable is None else retryable
     data = ErrorData(error=message, message=message, code=code, retryable=again, hint=hint)
     body = {"detail": message, **msgspec.json.decode(encode(ErrorFrame(data=data)))}
     return Response(

@@ -45,7 +45,7 @@ class ProcessBody(msgspec.Struct, kw_only=True):
 
     message: str
     session_id: str | None = None
-    message_history: list[HistoryItem] = []
+    message_history: list[HistoryItem] | None = None
 
 
 class ChatBody(msgspec.Struct, kw_only=True, rename="camel"):
@@ -53,7 +53,7 @@ class ChatBody(msgspec.Struct, kw_only=True, rename="camel"):
 
     message: str
     session_id: str | None = None
-    message_history: list[HistoryItem] = []
+    message_history: list[HistoryItem] | None = None
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -159,7 +159,7 @@ async def stories(  # noqa: PLR0917 - the query's parameters
 async def _ask(request: Request, body: ProcessBody) -> Answer:
     core = core_of(request)
     if core.agent_missing is not None or core.hub.draining.is_set():
-        raise HttpError(503, "unavailable", UNAVAILABLE)
+        raise HttpError(503, "unavailable", UNAVAILABLE, hint=core.agent_missing)
     key = request.headers.get("idempotency-key")
     message_id = str(uuid.uuid5(uuid.NAMESPACE_OID, key) if key else uuid.uuid4())
     # From the key where there is one, so that a repetition without a session finds the same answer.
@@ -193,7 +193,9 @@ def _answer(session: str, state: RunState, frames: list[Logged]) -> Answer:
     failure = next((f.data for f in reversed(frames) if isinstance(f, ErrorFrame)), None)
     if state == "failed" and failure is not None:
         code: ErrorCode = failure.code  # type: ignore[assignment]
-        raise HttpError(_STATUS_OF.get(code, 500), code, failure.error, hint=failure.hint)
+        raise HttpError(
+            _STATUS_OF.get(code, 500), code, failure.error, hint=failure.hint, retryable=failure.retryable
+        )
     projection = Projection()
     sent = [out for frame in frames for out in projection.frames(frame)]
     data = next((f.data for f in reversed(sent) if isinstance(f, MessageFrame)), MessageData(content=""))

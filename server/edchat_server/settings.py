@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -23,7 +24,7 @@ class Settings:
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     model: str | None = None
     allowed_origins: frozenset[str] = frozenset()
     idle_exit: float | None = None
@@ -96,9 +97,16 @@ def _token(value: str | None) -> str | None:
 def _origins(value: str | None) -> frozenset[str]:
     origins = frozenset(part.strip().rstrip("/").lower() for part in (value or "").split(",") if part.strip())
     for origin in origins:
-        if "://" not in origin:
+        if not _is_origin(origin):
             raise SettingsError(
                 f"EDCHAT_ALLOWED_ORIGINS: {origin!r} is no origin; takes a comma-separated list"
                 " like https://chat.example.com"
             )
     return origins
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        return "://" in text and bool(urlsplit(text).hostname)
+    except ValueError:
+        return False

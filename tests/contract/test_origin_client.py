@@ -155,6 +155,14 @@ def test_an_answer_that_was_missed_is_pushed_on_reconnect(running: ServerProcess
             ws.recv(1.5)
 
 
+def test_who_leaves_right_after_an_answer_does_not_get_it_again(running: ServerProcess, session: str) -> None:
+    for n in range(20):
+        with socket(running.url, session) as ws:
+            ws.recv(10)
+            say(ws, f"turn {n}", session)
+            assert turn(ws)[-1]["data"]["content"] == f"You said: turn {n}"
+
+
 def test_a_failing_model_is_an_error_in_its_own_words(running: ServerProcess, session: str) -> None:
     with socket(running.url, session) as ws:
         ws.recv(10)
@@ -185,7 +193,8 @@ def test_the_routes(running: ServerProcess) -> None:
         web = http.post("/api/chat", json={"message": "hi", "sessionId": "web", "messageHistory": []}).json()
         assert web["response"] == "You said: hi"
         assert {"response", "artifacts", "currentState"} <= set(web)
-        chat = http.post("/api/agent/chat", json={"message": "hi", "session_id": "chat"}).json()
+        body = {"message": "hi", "session_id": "chat", "message_history": None}
+        chat = http.post("/api/agent/chat", json=body).json()
         assert chat["response"] == "You said: hi"
         listed = http.get("/api/stories", params={"text": "passkeys"}).json()
         assert listed["total"] == 1
@@ -220,6 +229,7 @@ def test_without_an_agent_the_answer_is_503(tmp_path: Path, session: str) -> Non
             assert answer.status_code == 503
             assert answer.json()["detail"] == "Service temporarily unavailable"
             assert answer.json()["data"]["error"] == "Service temporarily unavailable"
+            assert answer.json()["data"]["hint"] == "there is no model"
         with socket(running.url, session) as ws:
             ws.recv(10)
             say(ws, "hi", session)

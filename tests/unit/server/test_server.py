@@ -211,6 +211,7 @@ def test_a_message_that_can_never_be_taken_uses_up_its_csn(
         ('{"type": "message", "id": "a b", "csn": 1, "data": {"content": "x"}}', "bad_frame"),
         ('{"type": "message", "data": {"content": "x"}}', "bad_frame"),
         ('{"type": "cancel", "id": "x", "csn": 0}', "bad_frame"),
+        ('{"type": "cancel", "id": "x", "csn": 9223372036854775808}', "bad_frame"),
         ('{"type": "hello", "data": {"proto": 2, "session": "s", "client": "c", "conn": 1}}', "bad_frame"),
         ('{"type": "ping", "data": {"x": "' + "y" * 270_000 + '"}}', "too_large"),
     ],
@@ -284,6 +285,7 @@ def test_a_connection_without_a_proper_hello_is_closed(
         ({"Authorization": "Basic {token}"}, 401),
         ({"Authorization": "Bearer {token}", "Origin": "https://evil.example"}, 403),
         ({"Authorization": "Bearer {token}", "Origin": "null"}, 403),
+        ({"Authorization": "Bearer {token}", "Origin": "http://[localhost"}, 403),
         ({"Authorization": "Bearer {token}", "Host": "evil.example"}, 403),
         ({"Authorization": "Bearer {token}", "Origin": "http://localhost:8888"}, 200),
         ({"Authorization": "Bearer {token}"}, 200),
@@ -373,6 +375,7 @@ def test_the_same_frames_over_http(running: ServerProcess, http: httpx.Client) -
         assert welcome["data"]["resume"] == "replay"
     assert http.get(f"{place}/events", params={"client": "c", "conn": 1}).status_code == 409
     assert http.get(f"{place}/events", params={"client": "", "conn": 1}).status_code == 400
+    assert http.get(f"{place}/events", params={"client": "c", "conn": 2**64}).status_code == 400
     assert http.post(f"{place}/frames", content=b"{").json()["data"]["code"] == "not_json"
 
 
@@ -432,6 +435,8 @@ def test_the_audit_log_and_the_log_tell_no_text(tmp_path: Path) -> None:
         (["--port", "0", "--ready-fd", "977"], {}, "--ready-fd 977: takes the number of an open file"),
         ([], {"EDCHAT_PORT": "many"}, "EDCHAT_PORT='many': takes a port number"),
         ([], {"EDCHAT_ALLOWED_ORIGINS": "evil"}, "EDCHAT_ALLOWED_ORIGINS: 'evil' is no origin"),
+        ([], {"EDCHAT_ALLOWED_ORIGINS": "https://["}, "EDCHAT_ALLOWED_ORIGINS: 'https://[' is no origin"),
+        (["--port", "0", "--data-dir", "/dev/null/x"], {}, "cannot write in /dev/null/x"),
         ([], {"EDCHAT_TOKEN": "two words"}, "EDCHAT_TOKEN: takes printable ASCII"),
     ],
 )
