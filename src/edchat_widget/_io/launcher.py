@@ -5,15 +5,18 @@ The server is a process of its own that outlives the kernel and ends by itself w
 """
 
 import atexit
+import contextlib
 import http.client
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import filelock
@@ -28,6 +31,7 @@ IDLE_EXIT = 900
 START_TIMEOUT = 60.0
 LOG_LINES = 40
 _PROBE_TIMEOUT = 5.0
+_BUSY = "already uses"  # what a server says whose database belongs to another
 _STOP_TIMEOUT = 20.0  # above the time that the server takes to bring its runs to a boundary
 # What the user set for this side, or for a server of their own: the bundled one listens on loopback only,
 # and makes its token itself, since an environment is seen by every process that the agent starts.
@@ -92,7 +96,7 @@ def ensure(
             if found is None:
                 if stop(data_dir):
                     _log.info("the bundled server was ended, to start it with the model %s", model)
-                found = _start_after(_read(data_dir), data_dir, model, command, timeout)
+                found = _start_or_adopt(data_dir, model, command, timeout)
                 _write(data_dir, found)
     except filelock.Timeout as exc:
         raise ServerStartError("Another kernel has been starting the server for too long.") from exc
@@ -149,17 +153,29 @@ def _probe(record: ServerRecord) -> int | None:
         connection.close()
 
 
-def _start_after(
-    last: ServerRecord | None, data_dir: Path, model: str | None, command: tuple[str, ...], timeout: float
-) -> ServerRecord:
-    # One that takes no more connections may still be ending its runs, and owns the database until then.
-    ending = last is not None and _alive(last.pid)
-    try:
-        return _start(data_dir, model, command, timeout)
-    except ServerStartError:
-        if last is None or not ending or not _gone(last.pid, _STOP_TIMEOUT):
-            raise
-        return _start(data_dir, model, command, timeout)
+def _start_or_adopt(data_dir: Path, model: str | None, command: tuple[str, ...], timeout: float) -> ServerRecord:
+    give_up = time.monotonic() + _STOP_TIMEOUT
+    while True:
+        try:
+            return _start(data_dir, model, command, timeout)
+        except ServerStartError as exc:
+            if not any(_BUSY in line for line in exc.log):
+                raise
+            # One that is ending its runs, or one whose kernel died before it could write down where it is.
+            found = _left_behind(data_dir)
+            if found is not None:
+                return found
+            if time.monotonic() >= give_up:
+                raise
+        time.sleep(0.2)
+
+
+def _left_behind(data_dir: Path) -> ServerRecord | None:
+    for path in data_dir.glob("*.ready"):
+        record = _record_in(path)
+        if record is not None and healthy(record):
+            return record
+    return None
 
 
 def _start(data_dir: Path, model: str | None, command: tuple[str, ...], timeout: float) -> ServerRecord:
@@ -167,62 +183,71 @@ def _start(data_dir: Path, model: str | None, command: tuple[str, ...], timeout:
     if model:
         env["EDCHAT_MODEL"] = model
     log_path = data_dir / "server.log"
+    # A file, for a pipe would end with this kernel: what the server prints then would be its undoing.
+    ready_path = data_dir / f"server-{secrets.token_hex(4)}.ready"
     argv = [
         *(command or (sys.executable, "-m", "edchat_server")),
         "--port", "0", "--ready-fd", "1", "--data-dir", str(data_dir), "--idle-exit", str(IDLE_EXIT),
     ]
     _log.info("starting the bundled server")
-    with os.fdopen(os.open(log_path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as log:
+    with _private(log_path, os.O_TRUNC) as log, _private(ready_path, os.O_EXCL) as ready:
         # An interrupt in the kernel, or its end, must not end the server that other kernels use.
         child = subprocess.Popen(  # noqa: S603
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=env, cwd=data_dir,
+            argv, stdin=subprocess.DEVNULL, stdout=ready, stderr=log, env=env, cwd=data_dir,
             start_new_session=True, creationflags=_WINDOWS_FLAGS,
         )
     _children[child.pid] = child
-    line = _first_line(child, timeout)
+    # Collected at its end: as a zombie it would look alive to another kernel that has stopped it.
+    threading.Thread(target=child.wait, name="edchat-launcher", daemon=True).start()
+    deadline = time.monotonic() + timeout
+    while (line := _line_in(ready_path)) is None:
+        if child.poll() is not None:
+            raise _failed(child, log_path, ready_path, f"The bundled server ended with status {child.poll()}.")
+        if time.monotonic() >= deadline:
+            raise _failed(child, log_path, ready_path, f"The bundled server was not ready within {timeout:g} s.")
+        time.sleep(0.02)
     try:
-        ready = msgspec.json.decode(line, type=dict[str, object])
-        record = msgspec.convert(
-            {"pid": child.pid, "model": env.get("EDCHAT_MODEL"), **ready}, ServerRecord)
-    except msgspec.ValidationError as exc:
-        raise _failed(child, log_path, "The bundled server said something unexpected.") from exc
+        record = _decode(line)
     except msgspec.DecodeError as exc:
-        why = f"ended with status {child.poll()}" if _ended(child) else f"was not ready within {timeout:g} s"
-        raise _failed(child, log_path, f"The bundled server {why}.") from exc
+        text = "The bundled server said something unexpected."
+        raise _failed(child, log_path, ready_path, text) from exc
+    record = msgspec.structs.replace(record, model=env.get("EDCHAT_MODEL"))
     _log.info("the bundled server listens (pid %s)", record.pid)
     return record
 
 
-def _first_line(child: "subprocess.Popen[bytes]", timeout: float) -> bytes:
-    lines: list[bytes] = []
-    read = threading.Event()
-
-    def follow() -> None:
-        if child.stdout is not None:
-            with child.stdout as stdout:
-                lines.append(stdout.readline())
-        read.set()
-        # Nobody else may collect it: as a zombie it would look alive to another kernel that has stopped it.
-        child.wait()
-
-    threading.Thread(target=follow, name="edchat-launcher", daemon=True).start()
-    read.wait(timeout)
-    return lines[0] if lines else b""
+def _private(path: Path, flag: int) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | flag, 0o600), "ab")
 
 
-def _ended(child: "subprocess.Popen[bytes]") -> bool:
+def _line_in(path: Path) -> bytes | None:
+    with contextlib.suppress(OSError):
+        line, end, _ = path.read_bytes().partition(b"\n")
+        if end:
+            return line
+    return None
+
+
+def _record_in(path: Path) -> ServerRecord | None:
+    line = _line_in(path)
     try:
-        child.wait(1.0)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+        return _decode(line) if line is not None else None
+    except msgspec.DecodeError:
+        return None
 
 
-def _failed(child: "subprocess.Popen[bytes]", log_path: Path, message: str) -> ServerStartError:
+def _decode(line: bytes) -> ServerRecord:
+    return msgspec.json.decode(line, type=ServerRecord)
+
+
+def _failed(
+    child: "subprocess.Popen[bytes]", log_path: Path, ready_path: Path, message: str
+) -> ServerStartError:
     if child.poll() is None:
         child.kill()
     child.wait()
     _children.pop(child.pid, None)
+    ready_path.unlink(missing_ok=True)
     text = log_path.read_text("utf-8", "replace")
     return ServerStartError(message, log=tuple(text.splitlines()[-LOG_LINES:]))
 
@@ -241,6 +266,9 @@ def _write(data_dir: Path, record: ServerRecord) -> None:
     with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         file.write(msgspec.json.encode(record))
     fresh.replace(path)
+    for ready in data_dir.glob("*.ready"):
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            ready.unlink()
 
 
 def _signal(pid: int, number: int) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,21 +85,27 @@ def test_another_kernel_can_stop_the_server_without_taking_a_zombie_for_it(home:
     assert launcher.find(home) is None
 
 
-def test_a_server_that_is_still_ending_its_runs_is_waited_for(tmp_path: Path) -> None:
-    ending = "import pathlib, time\nwhile not pathlib.Path('tried').exists(): time.sleep(0.01)"
-    old = subprocess.Popen([sys.executable, "-c", ending], cwd=tmp_path)
-    threading.Thread(target=old.wait, daemon=True).start()
-    record = {"url": "http://127.0.0.1:9", "token": "t", "pid": old.pid}
-    (tmp_path / "server.json").write_text(json.dumps(record))
-    fails_once = (
-        "import pathlib, sys\nif not pathlib.Path('tried').exists():\n"
-        "    pathlib.Path('tried').touch(); sys.exit(1)\n" + SERVER)
-    try:
-        found = launcher.ensure(tmp_path, command=(sys.executable, "-c", fails_once), timeout=30)
-        assert launcher.find(tmp_path) == found
-    finally:
-        (tmp_path / "tried").touch()
-        launcher.stop(tmp_path)
+BUSY_ONCE = """
+import pathlib, sys
+if not pathlib.Path("tried").exists():
+    pathlib.Path("tried").touch()
+    sys.exit("another edchat server already uses this")
+"""
+
+
+def test_a_server_that_is_still_ending_its_runs_is_waited_for(home: Path) -> None:
+    found = launcher.ensure(home, command=(sys.executable, "-c", BUSY_ONCE + SERVER), timeout=30)
+    assert launcher.find(home) == found
+
+
+def test_a_server_whose_kernel_died_while_it_started_is_found_and_used(home: Path) -> None:
+    left = launcher._start(home, "a", COMMAND, 30)
+    assert launcher.find(home) is None
+    busy = (sys.executable, "-c", "import sys; sys.exit('another edchat server already uses this')")
+    found = launcher.ensure(home, command=busy, timeout=30)
+    assert found.pid == left.pid
+    assert launcher.find(home) == found
+    assert list(home.glob("*.ready")) == []
 
 
 def test_a_server_that_dies_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:
