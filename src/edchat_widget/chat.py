@@ -104,6 +104,7 @@ class Chat:
             TransportError: the message cannot reach the server now; it stays in the queue.
         """
         checked(text)
+        self._portal.check_may_wait()  # before anything is sent
         message_id = new_id()
         try:
             self._do(partial(self._driver.submit, message_id, text))

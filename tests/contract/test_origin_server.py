@@ -1,16 +1,18 @@
 """Our Chat against a server that knows the origin's frames and nothing else, over real sockets."""
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from edchat_protocol.messages import ArtifactPart, ToolCallPart
+from edchat_protocol.messages import ArtifactPart, Message, ToolCallPart
 from edchat_widget import AgentError, Chat, ConnectionLost
 
 STAMP = "2026-01-01T00:00:00+00:00"
@@ -24,6 +26,7 @@ class OriginServer:
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
         self.sessions: list[str] = []
+        self.paths: list[str] = []
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -53,6 +56,7 @@ class OriginServer:
         assert ws.request is not None
         session = ws.request.path.split("session_id=")[1]
         self.sessions.append(session)
+        self.paths.append(ws.request.path)
         await self.send(ws, "status", {"status": "connected", "session_id": session, "message": "hello"})
         async for raw in ws:
             frame = json.loads(raw)
@@ -164,3 +168,52 @@ def test_callbacks_hear_of_it_and_can_be_ended(chat: Chat) -> None:
     end()
     chat.ask("two", timeout=20)
     assert heard == ["s-1"]
+
+
+def test_a_callback_may_send_but_not_wait(
+    chat: Chat, server: OriginServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = threading.Event()
+
+    def on_message(message: Message) -> None:
+        if message.role == "assistant" and not sent.is_set():
+            chat.send("from the callback")
+            sent.set()
+            chat.ask("never")
+
+    chat.on("message", on_message)
+    chat.ask("one", timeout=20)
+    assert sent.wait(20)
+    chat.ask("last", timeout=20)
+    assert [d["content"] for d in server.received] == ["one", "from the callback", "last"]
+    assert "WrongThread" in caplog.text
+    assert "chat.send(…)" in caplog.text
+
+
+def test_callbacks_end_with_the_chat_that_they_were_given_to(
+    chat: Chat, server: OriginServer, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+    for n in range(2):
+        again = Chat(server.url, session="mine", data_dir=tmp_path)
+        again.on("token", heard.append)
+        if n:
+            again.close()
+    del again
+    gc.collect()
+    chat.ask("one", timeout=20)
+    assert heard == []
+
+
+def test_a_server_behind_a_path_is_reached(server: OriginServer, tmp_path: Path) -> None:
+    with Chat(f"{server.url}/teams/a/", session="mine", data_dir=tmp_path) as chat:
+        assert chat.ask("one", timeout=20).text == "Created."
+        assert server.paths == ["/teams/a/ws/chat?session_id=mine"]
+
+
+def test_messages_from_many_threads_arrive_once_each(chat: Chat, server: OriginServer) -> None:
+    texts = [f"{t}-{n}" for t in range(6) for n in range(5)]
+    with ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(lambda text: chat.ask(text, timeout=30).text, texts))
+    assert replies == ["Created."] * 30
+    assert sorted(d["content"] for d in server.received) == sorted(texts)

@@ -106,12 +106,16 @@ class Portal:
             Timeout: it was not done in time; it goes on.
             PortalClosed: the portal ended meanwhile.
         """
+        self.check_may_wait()
+        return _outcome(self.submit(work), timeout)
+
+    def check_may_wait(self) -> None:
+        """Raise `WrongThread` in the I/O thread."""
         if self.here:
             raise WrongThread(
                 "A callback must not wait for an answer: it would wait for itself.",
                 hint="Use chat.send(…), which returns at once, or hand the work to another thread.",
             )
-        return _outcome(self.submit(work), timeout)
 
     def at_close(self, fn: Callable[[], None]) -> None:
         """Run `fn` in the I/O thread when the portal ends; once, however often it is given."""
