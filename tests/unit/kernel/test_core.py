@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.unit.kernel.scripted import ScriptedServer, Shell
 
 from edchat_protocol.artifacts import Artifact
+from edchat_protocol.codec import decode_up
 from edchat_protocol.frames import (
     ErrorData,
     ErrorFrame,
@@ -20,11 +21,13 @@ from edchat_protocol.frames import (
 )
 from edchat_protocol.messages import ArtifactPart, ErrorPart, Message, TextPart, ToolCallPart
 from edchat_widget._core import backoff
+from edchat_widget._core.client import WINDOW
 from edchat_widget._core.connection import TRANSITIONS, Happening, Policy, State
 from edchat_widget._core.limits import checked
 from edchat_widget._core.merge import merged
 from edchat_widget._core.outbox import Outbox, OutboxHead, Row
 from edchat_widget._core.transcript import Transcript, difference
+from edchat_widget._io.transport import refusal
 from edchat_widget.errors import ConnectError, ConnectionLost, MessageError, OutboxFull
 from edchat_widget.view import ConnectionView, Patch, TextOp, View, apply
 
@@ -350,3 +353,94 @@ def test_the_server_going_away_for_good_is_told_as_it_is() -> None:
     shell.client.lost(shell.conn, ConnectionLost("The server restarts.", close_code=1012), shell.now)
     shell.drain()
     assert shell.shown.connection.reason == "The server restarts."
+
+
+def test_a_snapshot_keeps_what_only_this_side_knows() -> None:
+    shell = connected()
+    shell.submit("m1", "one")
+    shell.settle()
+    shell.cut()
+    shell.submit("m2", "two")
+    shell.server.prefer_snapshot = True
+    shell.tick()
+    shell.open()
+    shell.carry_up()
+    while shell.down:
+        shell.carry_down()
+    assert [m.id for m in shell.shown.messages if m.role == "user"] == ["m1", "m2"]
+    shell.settle()
+    assert shell.server.contents == ["one", "two"]
+
+
+def test_what_was_sent_on_this_connection_is_not_sent_again_before_it_is_confirmed() -> None:
+    shell = connected()
+    shell.submit("m1", "one")
+    shell.submit("m2", "two")
+    shell.submit("m3", "three")
+    assert [decode_up(raw).id for raw in shell.up if b'"message"' in raw] == ["m1", "m2", "m3"]
+
+
+def test_more_than_the_window_waits_for_confirmations() -> None:
+    shell = connected()
+    for n in range(WINDOW + 5):
+        shell.submit(f"m{n}", "x")
+    assert len([raw for raw in shell.up if b'"message"' in raw]) == WINDOW
+    shell.settle()
+    assert len(shell.server.contents) == WINDOW + 5
+
+
+def test_switching_the_websocket_off_moves_to_http_at_once() -> None:
+    shell = connected()
+    shell.client.configure(Policy(websocket=False), shell.now)
+    shell.drain()
+    assert state_of(shell) == "connecting"
+    before = shell.now
+    shell.tick()
+    assert shell.now == before
+    assert shell.wanted is not None
+    assert shell.wanted.carrier == "http"
+
+
+def test_other_limits_hold_from_now_on_and_cut_nothing() -> None:
+    shell = connected()
+    shell.client.configure(Policy(max_attempts=3), shell.now, renewed=True)
+    shell.drain()
+    assert state_of(shell) == "connected"
+    assert shell.shown.connection.max_attempts == 3
+
+
+def test_another_token_is_tried_at_once_where_the_old_one_is_on_its_way() -> None:
+    shell = Shell(ScriptedServer())
+    first = shell.conn
+    shell.client.configure(Policy(), shell.now, renewed=True)
+    shell.drain()
+    shell.tick()
+    assert shell.conn != first
+    shell.settle()
+    assert state_of(shell) == "connected"
+
+
+def test_a_refused_token_is_final_and_says_why() -> None:
+    shell = Shell(ScriptedServer())
+    assert shell.conn is not None
+    shell.client.lost(shell.conn, refusal(401, None), shell.now)
+    shell.drain()
+    assert (state_of(shell), shell.client.deadline) == ("disconnected", None)
+    assert shell.shown.connection.reason == "The server wants a valid token."
+    assert "EDCHAT_TOKEN" in (shell.shown.connection.hint or "")
+
+
+def test_the_conversation_is_known_when_all_of_it_has_come_and_not_before() -> None:
+    shell = connected()
+    shell.submit("m1", "one")
+    shell.settle()
+    shell.begin()
+    shell.open()
+    shell.carry_up()
+    known = []
+    while shell.down:
+        shell.carry_down()
+        known.append((shell.client.caught_up, len(shell.shown.messages)))
+    assert known[-1] == (True, 2)
+    assert {count for caught_up, count in known if caught_up} == {2}
+    assert (False, 0) in known

@@ -1,7 +1,7 @@
 """The widget against a comm that records, and the static texts."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +111,55 @@ def test_a_list_of_stories_is_a_table_and_a_data_frame() -> None:
     assert "1 of 7 stories" in stories._repr_html_()
     assert "<script" not in stories._repr_html_() + stories[0]._repr_html_()
     assert list(stories.df["id"]) == ["STORY-1"]
+
+
+@pytest.mark.parametrize("render", [static_render.to_html, static_render.to_markdown, static_render.to_text])
+def test_a_notebook_keeps_the_newest_of_a_long_conversation(render: Callable[[View], str]) -> None:
+    def view(count: int, text: str) -> View:
+        return View(rev=1, session="s", connection=ConnectionView(state="connected"), messages=tuple(
+            Message(id=f"m{n}", role="user", state="answered", parts=(TextPart(id="t", text=f"{text} {n}."),))
+            for n in range(count)))
+
+    assert "not shown" not in render(view(10, "short"))
+    for text in ("<é漢>" * 200, "x" * 30_000):
+        long = render(view(1000, text))
+        assert len(long.encode()) <= static_render.LIMIT
+        assert " 999." in long
+        assert " 0." not in long
+        assert "earlier messages are not shown here" in long
+    huge = render(view(3, "<" * 65_536 * 4))
+    assert len(huge.encode()) <= static_render.LIMIT
+    assert huge.count("too long to be shown") == 3
+
+
+def test_the_panel_of_a_closed_chat_says_so_and_still_reads(panel: Panel) -> None:
+    panel.chat.send("before")
+    panel.receive({"intent": "ready"})
+    panel.wait_for("snapshot")
+    panel.chat.close()
+    panel.sent.clear()
+    panel.receive({"intent": "submit", "id": "m1", "text": "after"})
+    refusal = panel.wait_for("refusal")
+    assert (refusal["id"], refusal["message"]) == ("m1", "This chat is closed. Run its cell again.")
+    panel.receive({"intent": "ready"})
+    view = panel.wait_for("snapshot")["view"]
+    assert view["connection"]["state"] == "disconnected"
+    assert [m["parts"][0]["text"] for m in view["messages"]] == ["before"]
+    bundle, _ = panel.chat._repr_mimebundle_()
+    assert set(bundle) == {"text/html", "text/markdown", "text/plain"}
+    assert "before" in bundle["text/html"]
+
+
+def test_the_panel_of_a_closed_chat_says_so_while_other_chats_go_on(panel: Panel, tmp_path: Path) -> None:
+    panel.receive({"intent": "ready"})
+    panel.wait_for("snapshot")
+    with Chat("http://127.0.0.1:9", data_dir=tmp_path, session="other"):
+        panel.chat.close()
+        panel.receive({"intent": "submit", "id": "m1", "text": "after"})
+        assert panel.wait_for("refusal")["message"] == "This chat is closed. Run its cell again."
+
+
+def test_a_panel_that_the_user_closed_is_replaced(panel: Panel) -> None:
+    panel.widget.close()
+    assert panel.chat.widget is not panel.widget
+    assert panel.chat.widget.comm is not None
