@@ -43,6 +43,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--idle-exit", type=float, metavar="SECONDS", help="leave after so long without connection or run"
     )
+    parser.add_argument(
+        "--drain", type=float, metavar="SECONDS",
+        help="how long runs may go on when the server is stopped, until they are put off to its next start (10)",
+    )
 
 
 def serve(given: argparse.Namespace, *, build: "Build | None" = None) -> int:
@@ -71,7 +75,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
     """Return the settings of the environment and the options. Raises `SettingsError`."""
     settings = Settings.from_env(
         host=given.host, port=given.port, data_dir=given.data_dir, model=given.model,
-        idle_exit=given.idle_exit,
+        idle_exit=given.idle_exit, drain=given.drain,
     )
     if given.ready_fd is not None and settings.token is None:
         # Whoever reads the line gets in; nobody else on this machine does.

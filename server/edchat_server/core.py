@@ -74,5 +74,5 @@ class Core:
     async def drain(self) -> None:
         """Say goodbye to everybody and leave every run where the next start finds it."""
         self.hub.drain()
-        await self.runner.drain()
+        await self.runner.drain(self.settings.drain)
         await asyncio.sleep(0)

@@ -17,7 +17,6 @@ from .hub import Hub
 from .store import Claim, Store
 
 MAX_RUNS = 16
-DRAIN_SECONDS = 10.0
 
 _log = logging.getLogger("edchat.server.runner")
 
@@ -74,7 +73,7 @@ class Runner:
         """How many runs are being carried out."""
         return len(self._attempts)
 
-    async def drain(self, timeout: float = DRAIN_SECONDS) -> None:
+    async def drain(self, timeout: float) -> None:
         """Claim nothing more; let the runs get to an end for `timeout` seconds, then queue them again."""
         if self._loop is not None:
             self._loop.cancel()

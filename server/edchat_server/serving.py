@@ -23,7 +23,7 @@ from .core import Core
 from .settings import Settings, SettingsError
 from .store import StoreError
 
-DRAIN_SECONDS = 10
+GOODBYE_SECONDS = 10
 # Room above the frame limit, so that a frame that is somewhat too large gets an answer, not a cut.
 MAX_SOCKET_FRAME = 4 * MAX_FRAME_BYTES
 
@@ -73,7 +73,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, ws=Connection, ws_per_message_deflate=False, ws_max_size=MAX_SOCKET_FRAME,
-                timeout_graceful_shutdown=DRAIN_SECONDS, access_log=False, log_config=None,
+                timeout_graceful_shutdown=GOODBYE_SECONDS, access_log=False, log_config=None,
                 server_header=False, lifespan="off",
             )
         )

@@ -19,7 +19,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the server runs. `model` None is the offline planner; `idle_exit` is in seconds."""
+    """How the server runs. `model` None is the offline planner; `idle_exit` and `drain` are in seconds."""
 
     data_dir: Path
     host: str = "127.0.0.1"
@@ -28,6 +28,7 @@ class Settings:
     model: str | None = None
     allowed_origins: frozenset[str] = frozenset()
     idle_exit: float | None = None
+    drain: float = 10.0
 
     @property
     def loopback(self) -> bool:
