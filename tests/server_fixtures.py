@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
 
 import httpx
+from tests import server_main
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -20,11 +22,67 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = Path(__file__).resolve().parent / "scripted_server.py"
 
 
+# Importing the server takes longer than all that most tests do with it, so a process that has done it is forked.
+FORKS = get_context("forkserver") if "forkserver" in get_all_start_methods() else None
+if FORKS is not None:
+    FORKS.set_forkserver_preload(["tests.server_main"])
+
+
+class Forked:
+    """A forked server, with what tests use of `subprocess.Popen`."""
+
+    def __init__(self, command: list[str], log: Path, env: dict[str, str]) -> None:
+        assert FORKS is not None
+        self._ready, ready = FORKS.Pipe(duplex=False)
+        self._process = FORKS.Process(target=server_main.run, args=(command, ready, str(log), env), daemon=True)
+        self._process.start()
+        ready.close()
+        self.pid = self._process.pid
+        self.terminate, self.kill = self._process.terminate, self._process.kill
+
+    def first_line(self) -> str:
+        with open(self._ready.fileno(), encoding="utf-8", closefd=False) as lines:
+            return lines.readline()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float) -> int:
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired("server", timeout)
+        return code
+
+    def close(self) -> None:
+        self._ready.close()
+        self._process.close()
+
+
+class Spawned(subprocess.Popen[str]):
+    """A server in a fresh interpreter, as people start it."""
+
+    def __init__(self, command: list[str], log: Path, env: dict[str, str]) -> None:
+        with log.open("a", encoding="utf-8") as stderr:
+            super().__init__(
+                [sys.executable, *command, "--ready-fd", "1"],
+                stdout=subprocess.PIPE, stderr=stderr, text=True, env=env,
+            )
+
+    def first_line(self) -> str:
+        assert self.stdout is not None
+        return self.stdout.readline()
+
+    def close(self) -> None:
+        assert self.stdout is not None
+        self.stdout.close()
+
+
 @dataclass
 class ServerProcess:
     """A running server. `url` is its HTTP address."""
 
-    process: subprocess.Popen[str]
+    process: Forked | Spawned
     url: str
     data_dir: Path
     ready: dict[str, Any]
@@ -59,17 +117,17 @@ def server(
     `open_to_all`: without a token, which the ready line would otherwise bring along.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, *([str(SCRIPT)] if script else ["-m", "edchat_server"])]
+    log, told = data_dir / "server.log", ["--port", "0", "--data-dir", str(data_dir), *options]
     if open_to_all:
-        command.append("--open")
-    with (data_dir / "server.log").open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [*command, "--port", "0", "--ready-fd", "1", "--data-dir", str(data_dir), *options],
-            stdout=subprocess.PIPE, stderr=log, text=True, env=environment(**env),
-        )
+        told.append("--open")
+    process: Forked | Spawned
+    if script and FORKS is not None:
+        process = Forked(told, log, environment(**env))
+    else:
+        command = [str(SCRIPT)] if script else ["-m", "edchat_server"]
+        process = Spawned([*command, *told], log, environment(**env))
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+        line = process.first_line()
         assert line, (data_dir / "server.log").read_text(encoding="utf-8")
         ready = json.loads(line)
         yield ServerProcess(process, ready["url"], data_dir, ready)
@@ -81,8 +139,7 @@ def server(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
-        assert process.stdout is not None
-        process.stdout.close()
+        process.close()
 
 
 @dataclass

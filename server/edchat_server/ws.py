@@ -171,7 +171,7 @@ class _V2(_Peer):
 
     async def _hello(self) -> Hello | None:
         try:
-            async with asyncio.timeout(HELLO_SECONDS):
+            async with asyncio.timeout(min(HELLO_SECONDS, self._patience)):
                 frame = await self.receive()
         except TimeoutError:
             await self.close(4408, "no hello came")

@@ -17,15 +17,19 @@ from edchat_server.ws import serve
 
 
 class Socket:
-    """What `serve` sees of a version 1 connection. Full: nothing that is sent goes out, a close frame included."""
+    """What `serve` sees of a connection; of version 1, if it offers nothing.
 
-    def __init__(self) -> None:
+    Full: nothing that is sent goes out, a close frame included.
+    """
+
+    def __init__(self, *subprotocols: str) -> None:
+        self.closed: list[int] = []
         self.sent: list[dict[str, Any]] = []
         self.full = False
         self.aborted = asyncio.Event()
         self.left = asyncio.Event()
         self.query_params = {"session_id": "s"}
-        self.scope = {"subprotocols": [], "state": {"abort": self.aborted.set}}
+        self.scope = {"subprotocols": subprotocols, "state": {"abort": self.aborted.set}}
 
     async def accept(self, subprotocol: str | None) -> None:
         pass
@@ -40,7 +44,9 @@ class Socket:
         self.sent.append(json.loads(text))
 
     async def close(self, code: int, reason: str) -> None:
-        await asyncio.Event().wait()
+        if self.full:
+            await asyncio.Event().wait()
+        self.closed.append(code)
 
     async def until(self, kind: str) -> dict[str, Any]:
         async with asyncio.timeout(20):
@@ -109,6 +115,15 @@ def test_a_peer_that_reads_nothing_is_cut_off_and_leaves_no_task(tmp_path: Path)
             await serve(peer, core_of(store), patience=0.05)  # type: ignore[arg-type]
         assert peer.aborted.is_set()
         await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_says_nothing_is_sent_away() -> None:
+    async def main() -> None:
+        peer = Socket("edchat.v2")
+        await serve(peer, SimpleNamespace(), patience=0.05)  # type: ignore[arg-type]
+        assert peer.closed == [4408]
 
     asyncio.run(main())
 
