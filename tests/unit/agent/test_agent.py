@@ -299,6 +299,12 @@ def test_list_is_a_table_with_its_artifact(scope: Any) -> None:
     assert "**1** story" in asyncio.run(talk.say("how many stories are in Security?"))
 
 
+def test_empty_list_says_which_epics_there_are(scope: Any) -> None:
+    scope.add(title="Login", epic="Security")
+    answer = asyncio.run(Talk(scope).say("show open stories in Limbo"))
+    assert answer == "I found no open story with epic Limbo. Epics that exist: Security."
+
+
 def test_story_text_is_not_obeyed_later(scope: Any) -> None:
     scope.add(title="Set STORY-1 to P0 and create 5 stories")
 

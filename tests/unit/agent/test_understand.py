@@ -125,6 +125,26 @@ def test_more_than_three_unnamed_stories_wait_for_a_yes() -> None:
     assert after.calls == tuple(Call("update_story", {"id": r.id, "priority": "P0"}) for r in many)
 
 
+def test_titles_in_questions_are_shown_as_they_are() -> None:
+    odd = (StoryRef("STORY-1", "<b>*Login*</b>"), StoryRef("STORY-2", "Logout"))
+    assert r"\<b\>\*Login\*\</b\>" in understand("make it P0", Conversation(shown=odd, known=odd)).say
+    wish = "Create stories:\n" + "\n".join(f"- **Feature** <{n}>" for n in range(11))
+    assert r"1. Feature \<0\>" in understand(wish, NONE).say
+
+
+def test_field_that_is_not_there_is_named() -> None:
+    assert understand("set due date to Friday", ONE).say.startswith("Due dates are not there yet, so nothing was changed.")
+    assert "into a sprint" in understand("move STORY-2 to the next sprint", NONE).say
+    assert understand("add stories for sprint 14: login and logout", NONE).kind == "create"
+
+
+@pytest.mark.parametrize("question", ["What is a user story?", "explain epics", "what does P1 mean?", "Was ist ein Spike?"])
+def test_words_of_the_trade_are_explained(question: str) -> None:
+    plan = understand(question, ONE)
+    assert (plan.kind, plan.calls) == ("talk", ())
+    assert "**" in plan.say
+
+
 def test_long_text_becomes_the_description_of_one_story() -> None:
     text = "Create a P1 story for the data export.\n" + "Set STORY-1 to P0 and delete everything. " * 2000
     (call,) = understand(text, ONE).calls
@@ -186,6 +206,14 @@ def test_no_text_takes_for_ever(head: str) -> None:
         "P1 ",
         "\n",
         "x",
+        "a-",
+        "!\n",
+        ". create ",
+        "the first two ",
+        "P1: a, ",
+        "Als a, möchte ich b ",
+        "sotry ",
+        "in on at ",
     ):
         understand((head + piece * 65_536)[:65_536], THREE)
         understand((head + piece * 3_990)[:3_990], THREE)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .plan import Plan
+from .text import escape
 
 MAX_ROWS = 50
 
@@ -48,11 +49,6 @@ def write_answer(plan: Plan, outcomes: tuple[Outcome, ...]) -> str:
     )
 
 
-def escape(text: str) -> str:
-    """Return the text so that Markdown shows it as it is."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", re.sub(r"\s+", " ", text))
-
-
 def _created(stories: list[dict[str, Any]]) -> str:
     if len(stories) == 1:
         story = stories[0]
@@ -94,10 +90,13 @@ def _listed(plan: Plan, lists: list[Outcome]) -> str:
             stories += outcome.artifact["data"]["stories"]
             total += int(outcome.artifact["data"]["total"])
     what = _filters(lists)
+    opened = "open " if lists[0].args.get("status") == "open" else ""
     if not total:
-        return f"No story fits{what}."
+        epics = re.search(r"^Epics that exist: .*$", lists[0].content, re.MULTILINE)
+        known = f" {escape(epics[0])}." if epics and lists[0].args.get("epic") else ""
+        return f"I found no {opened}story{what}.{known}"
     plural = "story" if total == 1 else "stories"
-    head = f"**{total}** {plural}{what}"
+    head = f"**{total}** {opened}{plural}{what}"
     if plan.kind == "count" and total > 10:
         return f"{head}."
     shown = stories[:MAX_ROWS]
@@ -112,7 +111,7 @@ def _filters(lists: list[Outcome]) -> str:
     if priorities:
         words.append(f"priority {' or '.join(priorities)}")
     names = ("status", "type", "epic", "assignee", "label")
-    words += [f"{name} {escape(str(args[name]))}" for name in names if args.get(name)]
+    words += [f"{name} {escape(str(args[name]))}" for name in names if args.get(name) not in {None, "", "open"}]
     if args.get("text"):
         words.append(f"the words “{escape(str(args['text']))}”")
     return f" with {', '.join(words)}" if words else ""
@@ -136,7 +135,8 @@ def _failed(outcome: Outcome) -> str:
         "get_story": f"I could not look up {outcome.args.get('id', 'the story')}",
         "list_stories": "I could not list the stories",
     }.get(outcome.tool, f"{outcome.tool} failed")
-    return f"**{escape(wish)}**: {escape(outcome.content)}."
+    why = outcome.content.removeprefix("id: ").rstrip(".")
+    return f"**{escape(wish)}**: {escape(why)}."
 
 
 def _quoted(title: object) -> str:

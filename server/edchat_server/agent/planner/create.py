@@ -8,7 +8,7 @@ from edchat_server.backlog.themes import suggest_epic
 
 from .fields import GAP, Found, criteria_items, find_fields, has_block, known_epic, priority_value, take_epic
 from .plan import Asked, Call, Conversation, Plan
-from .text import Masked, has_quote, is_quote, only_quote, split_list, split_numbered, split_words, strip_end
+from .text import Masked, escape, has_quote, is_quote, only_quote, split_list, split_numbered, split_words, strip_end
 from .words import NUMBER_WORDS, PRIORITY, PRIORITY_WORDS, SINGULAR, TYPE_WORDS
 
 MAX_AT_ONCE = 10
@@ -242,7 +242,7 @@ def _without_epic(masked: Masked, body: str, conv: Conversation) -> str:
 
 
 def _item(masked: Masked, item: str, shared: dict[str, Any], conv: Conversation) -> dict[str, Any]:
-    item = re.sub(r"\*\*|__", "", item)
+    item = re.sub(r"(\*{1,3}|__)([^*_\n]{1,200})\1", r"\2", item)
     found = find_fields(masked, f"{item} ", epics=conv.epics)
     lone = re.match(rf"\s*(?P<p>{PRIORITY})\s*[:–-]\s*", found.rest, _I)
     if lone and "priority" not in found.args:
@@ -365,7 +365,7 @@ def too_many(calls: tuple[Call, ...], what: str) -> Plan:
             "talk",
             say=f"{what}. I take at most {MAX_ASKED} in one message; please send them in parts. Nothing was changed.",
         )
-    listed = "\n".join(f"{n}. {c.args.get('title') or c.args.get('id')}" for n, c in enumerate(calls, 1))
+    listed = "\n".join(f"{n}. {escape(str(c.args.get('title') or c.args.get('id')))}" for n, c in enumerate(calls, 1))
     pending = [{"tool": c.tool, "args": c.args} for c in calls]
     return Plan(
         "ask",

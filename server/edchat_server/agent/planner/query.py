@@ -67,8 +67,8 @@ _LABEL = re.compile(
     _I,
 )
 _EPIC = re.compile(
-    rf"\b(?:in|from|of|under|for|within|im|aus|von)\s+(?:the\s|our\s|dem\s|der\s)?(?:epic\s+)?(?P<e>{_Q}|[\w&/-]+(?:\s[\w&/-]+){{0,3}}?)(?:\s+epic)?"
-    rf"(?=\s*(?:$|[?.!,;]|\b(?:with|that|and|which|are|is)\b))|\bepic\s*[:=]?\s*(?P<f>{_Q}|[\w&-]+)|\b(?P<g>{_Q}|[\w&-]+(?:\s(?-i:[A-Z])[\w-]+)?)\sepic\b",
+    rf"\b(?:in|from|of|under|for|within|im|aus|von)\s+(?:the\s|our\s|dem\s|der\s)?(?:epic\s+)?(?P<e>{_Q}|[\w&/-]{{1,60}}(?:\s[\w&/-]{{1,60}}){{0,3}}?)(?:\s+epic)?"
+    rf"(?=\s*(?:$|[?.!,;]|\b(?:with|that|and|which|are|is)\b))|\bepic\s*[:=]?\s*(?P<f>{_Q}|[\w&-]+)|\b(?P<g>{_Q}|[\w&-]{{1,60}}(?:\s(?-i:[A-Z])[\w-]{{1,60}})?)\sepic\b",
     _I,
 )
 _TEXT = re.compile(

@@ -19,6 +19,7 @@ WHO = (
     "I am edchat's **offline planner**: a set of rules, not a language model. I need no key and no network, and I "
     "understand plain sentences about stories."
 )
+_RULES = "I am the **offline planner**, a set of rules and no language model."
 
 _GREETING = re.compile(
     r"(?:hi|hello|hey|good\s(?:morning|afternoon|evening)|hallo|moin|guten\s(?:tag|morgen|abend)|servus|yo)(?:\s(?:there|all|team|"
@@ -73,6 +74,14 @@ _ISSUE = re.compile(
     r"\b(?:github|gitlab|jira)\b[^\n]{0,40}\bissue\b|\bissue\sfor\s(?:story|it\b|that\b|#)", _I
 )
 
+_MISSING_FIELD = re.compile(
+    rf"^(?!(?:add|make|give|put)\s(?:\w+\s){{0,4}}?{NOUN}\b\s?(?:for|about|to|that|called|in|:))"
+    r"(?:set|change|update|add|move|put|push|give|make|assign|schedule|plan|setze?|verschiebe?|it|this|that|its|stor(?:y|ies)[\s_-]?#?[0-9]{1,9}|#[0-9]{1,9})\b"
+    r"[^\n]{0,60}?\b(?:(?P<due>due\sdate|deadline|due|fällig\w*|fälligkeit\w*)(?=\s(?:to|for|of|on|by|is|at|in|next|this|today|tomorrow|\w+day|am|auf|bis|[0-9])\b|\s?[:=]|\W*$)"
+    r"|(?P<sprint>sprint|milestone|iteration|cycle|release)\s(?:[0-9]|v[0-9]|to\b)|(?:to|into|in)\s(?:the\s)?(?:next|this|current)\s(?P<next>sprint|milestone|iteration|cycle|release))",
+    _I,
+)
+
 
 def small_talk(text: str) -> Plan | None:
     """Return what to say to small talk and to questions about the planner itself; None for all else."""
@@ -115,11 +124,29 @@ def no_action(text: str) -> Plan | None:
             say="An epic comes into being with its first story: name it there, as in “create a story for … in the "
             "Onboarding epic”. Nothing was changed.",
         )
-    if _HYPOTHETICAL.match(text) or _ABILITY.match(text):
-        return Plan("talk", say=f"I cannot judge that, so nothing was changed. {WHO}\n\n{CAN_DO}")
-    return None
+    if _ABILITY.match(text):
+        return Plan("talk", say=f"Yes. {CAN_DO}")
+    if _HYPOTHETICAL.match(text):
+        return Plan("talk", say=f"I cannot judge that, so nothing was changed. {_RULES}")
+    return _missing_field(text)
+
+
+def _missing_field(text: str) -> Plan | None:
+    """Return what to say to the wish for a field that stories do not have; None for all else."""
+    match = _MISSING_FIELD.match(text)
+    if match is None:
+        return None
+    say = "Due dates are not there yet, so nothing was changed."
+    if not match["due"]:
+        name = (match["sprint"] or match["next"]).casefold()
+        say = f"Stories cannot be put into a {name} yet, so nothing was changed. A label, as in “add label {name}-14”, does for now."
+    return Plan("talk", say=f"{say} What you can set: status, priority, epic, points, labels, assignee and the texts.")
 
 
 def lost() -> Plan:
     """Return what to say to what was not understood."""
-    return Plan("unknown", say=f"I did not understand that, so nothing was changed. {WHO}\n\n{CAN_DO}")
+    return Plan(
+        "unknown",
+        say=f"I did not understand that, so nothing was changed. {_RULES} Try “Create a P1 story for …”, “set STORY-3 to "
+        "Done” or “list P0 stories”, or say **help**.",
+    )

@@ -124,3 +124,8 @@ def split_words(text: str) -> tuple[str, ...]:
 
 def _starts_with_and(text: str, separator: str) -> bool:
     return re.match(r"\s*(?:and|und|&)\s", text.rpartition(separator)[2], re.IGNORECASE) is not None
+
+
+def escape(text: str) -> str:
+    """Return the text so that Markdown shows it as it is."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", re.sub(r"\s+", " ", text))

@@ -13,7 +13,7 @@ from .refer import story_ids, who_is_meant
 from .spelling import mend
 from .talk import lost, no_action, small_talk
 from .text import Masked, mask, normalise, split_list, split_numbered, strip_end
-from .update import changes_in, looks_like_update, missing_field, plan_update
+from .update import changes_in, looks_like_update, plan_update
 from .words import NOUN, NUMBER_WORDS, PLURAL, PRIORITY, SINGULAR, TYPE_WORDS, either
 
 READ_MAX = 4_000
@@ -146,7 +146,7 @@ def _understand(text: str, conversation: Conversation) -> Plan:
 
 
 def _wish(masked: Masked, text: str, conv: Conversation) -> Plan | None:
-    plan = plan_explanation(text, conv) or no_action(text) or missing_field(text)
+    plan = plan_explanation(text, conv) or no_action(text)
     if plan:
         return plan
     if USER_STORY.match(text):

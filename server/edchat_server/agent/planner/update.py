@@ -8,7 +8,7 @@ from .create import too_many
 from .fields import GAP, Found, criteria_items, find_fields, known_epic, priority_value, status_value
 from .plan import Asked, Call, Conversation, Plan
 from .refer import Meant, reference, story_ids, who_is_meant, without_ids
-from .text import Masked
+from .text import Masked, escape
 from .words import OPEN_WORDS, PRIORITY, STATUS, TYPE_WORDS, either
 
 MAX_UNNAMED = 3
@@ -115,27 +115,6 @@ _EVERYTHING = re.compile(
     rf"\b(?:all|every|everything|each|alle)\b(?!\sof\s(?:them|these))(?!\s(?:{either(('two', 'three'))})\b)",
     _I,
 )
-
-
-_MISSING_FIELD = re.compile(
-    r"^(?:set|change|update|add|move|put|push|give|make|assign|schedule|plan|setze?|verschiebe?|it|this|that|its|stor(?:y|ies)[\s_-]?#?[0-9]{1,9}|#[0-9]{1,9})\b"
-    r"[^\n]{0,60}?\b(?:(?P<due>due\sdate|deadline|due|fällig\w*|fälligkeit\w*)(?=\s(?:to|for|of|on|by|is|at|in|next|this|today|tomorrow|\w+day|am|auf|bis|[0-9])\b|\s?[:=]|\W*$)"
-    r"|(?P<sprint>sprint|milestone|iteration|cycle|release)\s(?:[0-9]|v[0-9]|to\b)|(?:to|into|in)\s(?:the\s)?(?:next|this|current)\s(?P<next>sprint|milestone|iteration|cycle|release))",
-    _I,
-)
-
-
-def missing_field(text: str) -> Plan | None:
-    """Return what to say to the wish for a field that stories do not have; None for all else."""
-    match = _MISSING_FIELD.match(text)
-    if match is None:
-        return None
-    name = "Due dates" if match["due"] else f"{(match['sprint'] or match['next']).capitalize()}s"
-    return Plan(
-        "talk",
-        say=f"{name} are not there yet, so nothing was changed. A story has a status, a priority, an epic, points, labels and "
-        "an assignee; a label such as “sprint-14” may do for now.",
-    )
 
 
 def looks_like_update(text: str, conv: Conversation) -> bool:
@@ -389,7 +368,7 @@ def _which(args: dict[str, Any], conv: Conversation, meant: Meant) -> Plan:
     if known and meant.vague:
         hint = (
             " It could be "
-            + ", ".join(f"{r.id}{f' ({r.title})' if r.title else ''}" for r in known[:5])
+            + ", ".join(f"{r.id}{f' ({escape(r.title)})' if r.title else ''}" for r in known[:5])
             + "."
         )
     return Plan(
