@@ -252,6 +252,24 @@ NOTHING_SHOWN: list[Row] = [
     ('Fehler: Warenkorb leert sich nach dem Login, dringend', [('create', {'priority': 'P0', 'title': 'Warenkorb leert sich nach dem Login', 'epic': 'Checkout', 'type': 'bug'})]),
     ('Welche Stories sind blockiert?', [('list', {'status': 'Blocked'})]),
     ('anything in review?', [('list', {'status': 'In Review'})]),
+    ('Create a P1 story for end-to-end encryption of chat messages in the Security epic', [('create', {'priority': 'P1', 'epic': 'Security', 'title': 'End-to-end encryption of chat messages'})]),
+    ('we should really have a ticket for the broken pagination on the orders page, p1', [('create', {'priority': 'P1', 'title': 'Broken pagination on the orders page', 'epic': 'Checkout'})]),
+    ('New story under Growth: referral codes (P2, 5 pts)', [('create', {'epic': 'Growth', 'priority': 'P2', 'points': 5, 'title': 'Referral codes'})]),
+    ('Create a story: opt-out of tracking; P1; label: privacy', [('create', {'priority': 'P1', 'labels': ['privacy'], 'title': 'Opt-out of tracking'})]),
+    ('customers want to pay by invoice. can you add a story for that?', [('create', {'title': 'Customers want to pay by invoice', 'epic': 'Checkout'})]),
+    ('Log bug: 500 error on /api/orders when cart is empty - P0 - assign to Dana', [('create', {'priority': 'P0', 'assignee': 'Dana', 'title': '500 error on /api/orders when cart is empty', 'epic': 'Integrations', 'type': 'bug'})]),
+    ('creat story for drag and drop upload', [('create', {'title': 'Drag and drop upload'})]),
+    ('P2 story: log out everywhere', [('create', {'priority': 'P2', 'title': 'Log out everywhere', 'epic': 'Security'})]),
+    ('Story idea: let users star their favourite reports', [('create', {'title': 'Let users star their favourite reports', 'epic': 'Reporting'})]),
+    ('Todo for the Platform epic:\n- upgrade Postgres (P1)\n- rotate certificates (P2)', [('create', {'epic': 'Platform', 'priority': 'P1', 'title': 'Upgrade Postgres'}), ('create', {'epic': 'Platform', 'priority': 'P2', 'title': 'Rotate certificates'})]),
+    ('As a PM, I want weekly burn-up charts so that I can see progress. P2, Reporting epic, 5 points, assign to Kai', [('create', {'epic': 'Reporting', 'priority': 'P2', 'points': 5, 'assignee': 'Kai', 'user_story': 'As a PM, I want weekly burn-up charts so that I can see progress.', 'title': 'Weekly burn-up charts'})]),
+    ('Als Redakteurin möchte ich Beiträge planen, um am Wochenende frei zu haben. P2', [('create', {'priority': 'P2', 'user_story': 'Als Redakteurin möchte ich Beiträge planen, um am Wochenende frei zu haben.', 'title': 'Beiträge planen'})]),
+    ('Erstelle bitte einen Bug: PDF-Export bricht ab, Priorität P0, Epic Reporting', [('create', {'epic': 'Reporting', 'priority': 'P0', 'title': 'PDF-Export bricht ab', 'type': 'bug'})]),
+    ('STORY-1 and STORY-3 are ready for review', [('update', {'id': 'STORY-1', 'status': 'In Review'}), ('update', {'id': 'STORY-3', 'status': 'In Review'})]),
+    ("What's the priority of STORY-2?", [('get', {'id': 'STORY-2'})]),
+    ("show me what's ready", [('list', {'status': 'Ready'})]),
+    ('any P0s left?', [('list', {'priority': 'P0'})]),
+    ('are there any bugs in Checkout?', [('list', {'type': 'bug', 'epic': 'Checkout'})]),
 ]
 
 ONE_SHOWN: list[Row] = [
@@ -361,6 +379,8 @@ ONE_SHOWN: list[Row] = [
     ('make it high prio and give it to Tom', [('update', {'id': 'STORY-1', 'priority': 'P1', 'assignee': 'Tom'})]),
     ('actually make that 3 points instead of 5', [('update', {'id': 'STORY-1', 'points': 3})]),
     ('it is waiting for legal, so mark it as blocked', [('update', {'id': 'STORY-1', 'status': 'Blocked'})]),
+    ('can you change it to a spike?', [('update', {'id': 'STORY-1', 'type': 'spike'})]),
+    ('add the acceptance criterion that it works offline', [('update', {'id': 'STORY-1', 'add_acceptance_criteria': ['It works offline']})]),
 ]
 
 THREE_SHOWN: list[Row] = [
@@ -384,6 +404,10 @@ THREE_SHOWN: list[Row] = [
     ('the second one belongs in the Growth epic', [('update', {'id': 'STORY-2', 'epic': 'Growth'})]),
     ('give the first one to Ana and the second to Ben', [('update', {'id': 'STORY-1', 'assignee': 'Ana'}), ('update', {'id': 'STORY-2', 'assignee': 'Ben'})]),
     ('the first two are done', [('update', {'id': 'STORY-1', 'status': 'Done'}), ('update', {'id': 'STORY-2', 'status': 'Done'})]),
+    ('mark the login story as done', [('update', {'id': 'STORY-1', 'status': 'Done'})]),
+    ('bump Apple Pay to P0 please', [('update', {'id': 'STORY-3', 'priority': 'P0'})]),
+    ('set all three to P2 and assign them to Nora', [('update', {'id': 'STORY-1', 'priority': 'P2', 'assignee': 'Nora'}), ('update', {'id': 'STORY-2', 'priority': 'P2', 'assignee': 'Nora'}), ('update', {'id': 'STORY-3', 'priority': 'P2', 'assignee': 'Nora'})]),
+    ('we finished Password reset', [('update', {'id': 'STORY-2', 'status': 'Done'})]),
 ]
 
 NO_EFFECT: list[tuple[str, str, str]] = [
@@ -439,4 +463,12 @@ NO_EFFECT: list[tuple[str, str, str]] = [
     ('what does P1 mean?', 'NONE', 'talk'),
     ('lol nice', 'ONE', 'unknown'),
     ('that looks wrong', 'ONE', 'unknown'),
+    ('when is STORY-2 due?', 'NONE', 'talk'),
+    ('STORY-2 is due on 1 March', 'NONE', 'talk'),
+    ('How should I write acceptance criteria?', 'NONE', 'talk'),
+    ('who made you?', 'NONE', 'unknown'),
+    ('the customer said login is slow', 'ONE', 'unknown'),
+    ("let's discuss priorities tomorrow", 'THREE', 'unknown'),
+    ('hmm, not sure about P1', 'ONE', 'unknown'),
+    ('no', 'ONE', 'talk'),
 ]

@@ -27,7 +27,7 @@ _ONE = re.compile(
     _I,
 )
 
-_BEFORE_TITLE = re.compile(r"(?:\w+\s)?(?:the\s)?", _I)
+_BEFORE_TITLE = re.compile(r"(?:(?:i|we)(?:['’]ve|\shave)?\s)?(?:\w+\s)?(?:the\s)?", _I)
 _BEHIND_TITLE = re.compile(
     rf"(?:\s{NOUN}\b)?(?:\s(?:is|are|was|has|should|can|to|as|from|in|into|with|ist|auf|nach|{STATUS})\b|\s?(?:->|→|=|:)|\W*$)", _I
 )

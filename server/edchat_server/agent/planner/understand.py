@@ -25,7 +25,7 @@ _POLITE = re.compile(
     r"^(?:(?:hi|hey|hello|ok|okay|please|pls|kindly|now|then|and|also|so|well|great|thanks|thank\syou|perfect|alright|actually|next|first|"
     r"hallo|bitte|und|dann|just|quickly|good\s(?:morning|afternoon|evening)|guten\s(?:tag|morgen)|finally|yes|no|nein|ja)\b[\s,!.:;–-]*"
     r"|(?:can|could|would|will)\s(?:you|we)\s(?:please\s|also\s|now\s|quickly\s)*(?!create\s\w+\?$)"
-    r"|(?:i(?:'d|’d|\swould)\slike|i\swant|i\sneed|we\sneed|we\swant|i'd\slove|we(?:'d|\swould)\slike)\s(?:you\s)?to\s|let's\s|lets\s|go\sahead\sand\s"
+    r"|(?:i(?:'d|’d|\swould)\slike|i\swant|i\sneed|we\sneed|we\swant|i'd\slove|we(?:'d|\swould)\slike)\s(?:you\s)?to\s|let's\s|lets\s|(?:we|you)\s(?:should|could)\s(?:really\s|also\s|probably\s)?(?=(?:have|create|add|write|file|open)\s)|go\sahead\sand\s"
     r"|(?:kannst|könntest|würdest)\sdu\s(?:bitte\s|mir\s)*|ich\smöchte\s|wir\sbrauchen\s(?=\w))",
     _I,
 )
@@ -46,7 +46,7 @@ _CREATE = re.compile(
     _I,
 )
 _LABELLED = re.compile(
-    rf"^(?P<before>(?:new\s|neue\s)?(?:(?:p[0-9]|[0-9]|{either(NUMBER_WORDS)})\s)?)(?P<noun>{NOUN})(?P<mark>(?:\s\(?p[0-9]\)?)?)"
+    rf"^(?P<before>(?:new\s|neue\s)?(?:(?:p[0-9]|[0-9]|{either(NUMBER_WORDS)})\s)?)(?P<noun>{NOUN})(?P<mark>(?:\s\(?p[0-9]\)?)?)(?:\s(?:idea|request|proposal))?"
     rf"(?:\s(?:anlegen|erstellen|erzeugen|hinzufügen))?\s*(?:[:：–]|-\s)\s*(?P<body>\S(?:.|\n)*)$",
     _I,
 )
@@ -66,7 +66,7 @@ _WISH_BEHIND = re.compile(
     rf"(?:[.!;\n]|\s[–—-])\s{{0,3}}(?:(?:so|now|and|please|pls|can\syou|could\syou|let's)[\s,]+)*"
     rf"(?:create|make|add|write|file|log|open|raise|draft)\s(?P<before>(?:(?:an?|the|one|new|p[0-9]|{PRIORITY}|priority|separate)\s){{0,4}})"
     rf"(?P<noun>{NOUN})(?:\s(?:for|from|about|out\sof|of)\s(?:it|this|that|(?P<many>these|those|them|each|all|both))\b(?:\sof\s(?:them|these|those)|\sone)?)?"
-    rf"(?P<tail>,[^\n.]{{1,80}})?[\s.!]*$",
+    rf"(?P<tail>,[^\n.]{{1,80}})?[\s.!?]*$",
     _I,
 )
 _SENTENCE_END = re.compile(
@@ -74,10 +74,11 @@ _SENTENCE_END = re.compile(
 )
 _NEED = re.compile(r"^(?:(?:we|i)\s(?:still\s|also\s|will\s)?(?:need|want)|here\sis|here\sare)\b(?=[^\n]{0,80}:)[\s:]*", _I)
 _SUBJECT = re.compile(
-    r"^(?:i|we|you|he|she|they|it|this|that|these|those|there|here|if|when|because|but|maybe|perhaps|thanks|lol|haha|"
+    r"^(?:i|we|you|he|she|they|it|this|that|these|those|there|here|if|when|because|but|maybe|perhaps|thanks|lol|haha|hm+|not|no|yes|well|sure|ok|"
     r"ich|wir|du|er|sie|es|das|wenn|vielleicht)\b|^\w+['’](?:s|m|re|ve|ll|d)\b",
     _I,
 )
+_OF_FIELD = re.compile(rf"\b(?:about|on|for|of|to|than|is|are|was|the|a|an|be|or)\s{GAP}$", _I)  # "not sure about P1"
 _FIELD_WORD = re.compile(r"\bp[0-9]\b|\b(?:points?|pts|sp|prio|priority|priorität|epic)\b", _I)
 # Asked, not wished: whatever else such a sentence looks like, it changes nothing.
 _QUESTION = re.compile(
@@ -253,7 +254,7 @@ def _is_note(masked: Masked, text: str, conv: Conversation) -> bool:
     if meant.ids or meant.explicit:
         return False
     rest = find_fields(masked, text, epics=conv.epics).rest.strip(" ,;.()[]:–-")
-    return GAP in (rest[:1], rest[-1:]) and re.search(r"\w{2}", rest) is not None
+    return GAP in (rest[:1], rest[-1:]) and re.search(r"\w{2}", rest) is not None and not _OF_FIELD.search(rest)
 
 
 def _list_of_stories(masked: Masked, text: str, conv: Conversation) -> Plan | None:

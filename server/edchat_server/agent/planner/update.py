@@ -60,7 +60,6 @@ _STATUS_VERBS = (
 )
 # What is said of a story rather than ordered: "we're done with STORY-2", "STORY-3 has shipped".
 _STATUS_SAID = (
-    (re.compile(r"\bready\sfor\s(?:a\s)?review\b", _I), "In Review"),
     (re.compile(r"\b(?:done|finished|completed|shipped|released|live|deployed|merged)\b", _I), "Done"),
     (re.compile(r"\b(?:blocked|stuck|waiting\s(?:for|on))\b", _I), "Blocked"),
     (re.compile(r"\b(?:(?:am|are|is|['’](?:m|re|s)|started|began|begun|now)\sworking|started|picked\sup|begun)\b", _I), "In Progress"),

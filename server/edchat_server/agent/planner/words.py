@@ -21,7 +21,7 @@ STATUS_WORDS = {
     "doing": "In Progress", "started": "In Progress", "in arbeit": "In Progress", "inprogress": "In Progress",
     "being worked on": "In Progress",
     "in review": "In Review", "in-review": "In Review", "in_review": "In Review", "review": "In Review",
-    "under review": "In Review", "im review": "In Review",
+    "under review": "In Review", "ready for review": "In Review", "im review": "In Review",
     "done": "Done", "finished": "Done", "complete": "Done", "completed": "Done", "closed": "Done",
     "resolved": "Done", "erledigt": "Done", "fertig": "Done", "abgeschlossen": "Done",
     "blocked": "Blocked", "stuck": "Blocked", "on hold": "Blocked", "blockiert": "Blocked",
