@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,7 +30,7 @@ from .core import Core
 from .errors import HttpError
 from .failures import UNAVAILABLE
 from .intake import command_of
-from .store import Refused
+from .store import Refused, StoreError
 from .store.sqlite import utc_now
 from .v1 import Projection
 
@@ -172,6 +173,9 @@ async def _ask(request: Request, body: ProcessBody) -> Answer:
     if outcome.run is None:
         raise HttpError(500, "internal", "the message became no run")
     state = await _until_over(core, session, outcome.run)
+    # Whoever fell back to HTTP for a while has this answer, and must not get it again by the WebSocket.
+    with suppress(StoreError):
+        await core.store.answered_by_post(session, outcome.run)
     return _answer(session, state, await core.store.run_frames(outcome.run))
 
 

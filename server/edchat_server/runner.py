@@ -14,7 +14,7 @@ from . import failpoints
 from .attempt import Agent, Attempt
 from .audit import AuditLog
 from .hub import Hub
-from .store import Claim, Store
+from .store import Claim, Store, StoreError
 
 MAX_RUNS = 16
 
@@ -95,8 +95,9 @@ class Runner:
             while len(self._attempts) < MAX_RUNS:
                 try:
                     claim = await self._store.claim()
-                except Exception:  # noqa: BLE001 - nobody else would ever serve the queue
-                    _log.exception("the queue cannot be read; trying again")
+                except Exception as exc:  # noqa: BLE001 - nobody else would ever serve the queue
+                    if not isinstance(exc, StoreError):  # which the store has logged
+                        _log.exception("the queue cannot be read; trying again")
                     await asyncio.sleep(1)
                     self._bell.set()
                     break

@@ -163,6 +163,31 @@ def test_who_leaves_right_after_an_answer_does_not_get_it_again(running: ServerP
             assert turn(ws)[-1]["data"]["content"] == f"You said: turn {n}"
 
 
+def test_an_answer_that_came_by_post_does_not_come_again(running: ServerProcess, session: str) -> None:
+    with socket(running.url, session) as ws:
+        ws.recv(10)
+        say(ws, "before", session)
+        turn(ws)
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=30) as http:
+        for text in ("one", "two"):
+            body = {"message": text, "session_id": session, "message_history": []}
+            assert http.post("/api/agent/process", json=body).json()["response"] == f"You said: {text}"
+    with socket(running.url, session) as ws:
+        ws.recv(10)
+        say(ws, "after", session)
+        assert turn(ws)[-1]["data"]["content"] == "You said: after"
+
+
+def test_two_tabs_of_one_session_get_every_answer_once(running: ServerProcess, session: str) -> None:
+    with socket(running.url, session) as one, socket(running.url, session) as two:
+        one.recv(10)
+        two.recv(10)
+        for n, (asking, other) in enumerate([(one, two), (two, one)]):
+            say(asking, f"turn {n}", session)
+            for tab in (asking, other):
+                assert turn(tab)[-1]["data"]["content"] == f"You said: turn {n}"
+
+
 def test_a_failing_model_is_an_error_in_its_own_words(running: ServerProcess, session: str) -> None:
     with socket(running.url, session) as ws:
         ws.recv(10)

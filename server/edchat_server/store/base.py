@@ -210,3 +210,6 @@ class Store(Protocol):
 
     async def set_v1_cursor(self, session: str, seq: int) -> None:
         """Remember what a version 1 connection has written. It never goes back."""
+
+    async def answered_by_post(self, session: str, run: str) -> None:
+        """Count a run's events as written for version 1, unless something before them is still to be written."""

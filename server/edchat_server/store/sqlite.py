@@ -140,6 +140,20 @@ class SqliteStore:
 
         await self.submit(work)
 
+    async def answered_by_post(self, session: str, run: str) -> None:
+        """Count a run's events as written for version 1, unless something before them is still to be written."""
+
+        def work(conn: sqlite3.Connection) -> None:
+            conn.execute(
+                """UPDATE sessions SET v1_seq = last.seq FROM (SELECT max(seq) AS seq FROM events WHERE run = ?2) last
+                   WHERE id = ?1 AND v1_seq < last.seq AND NOT EXISTS(
+                     SELECT 1 FROM events e WHERE e.session = ?1 AND e.run <> ?2
+                       AND e.seq > sessions.v1_seq AND e.seq < last.seq)""",
+                (session, run),
+            )
+
+        await self.submit(work)
+
     # ------------------------------------------------------------------------------------------------ runs
 
     async def run_state(self, run: str) -> RunState | None:
