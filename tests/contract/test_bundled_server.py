@@ -124,6 +124,7 @@ def test_right_after_it_is_made_a_chat_knows_the_conversation_so_far(home: Path)
     with Chat(data_dir=home, session="s") as chat:
         chat.ask(ASK, timeout=60)
         before = chat.messages
+        chat.widget.close()  # its libraries are loaded now, which would give the server time
     with Chat(data_dir=home, session="s") as chat:
         bundle, _ = chat._repr_mimebundle_()
         assert all("STORY-1" in bundle[k] for k in ("text/html", "text/markdown", "text/plain"))
