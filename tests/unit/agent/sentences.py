@@ -270,6 +270,7 @@ NOTHING_SHOWN: list[Row] = [
     ("show me what's ready", [('list', {'status': 'Ready'})]),
     ('any P0s left?', [('list', {'priority': 'P0'})]),
     ('are there any bugs in Checkout?', [('list', {'type': 'bug', 'epic': 'Checkout'})]),
+    ('Ich brauche ein Ticket für Logout', [('create', {'title': 'Logout', 'epic': 'Security'})]),
 ]
 
 ONE_SHOWN: list[Row] = [
@@ -381,6 +382,9 @@ ONE_SHOWN: list[Row] = [
     ('it is waiting for legal, so mark it as blocked', [('update', {'id': 'STORY-1', 'status': 'Blocked'})]),
     ('can you change it to a spike?', [('update', {'id': 'STORY-1', 'type': 'spike'})]),
     ('add the acceptance criterion that it works offline', [('update', {'id': 'STORY-1', 'add_acceptance_criteria': ['It works offline']})]),
+    ('P1 story for Login refunds', [('create', {'priority': 'P1', 'title': 'Login refunds', 'epic': 'Security'})]),
+    ('P1: password reset broken on iOS', [('create', {'priority': 'P1', 'title': 'Password reset broken on iOS', 'epic': 'Security'})]),
+    ('Bug: STORY-1 loses the title on save', [('create', {'title': 'STORY-1 loses the title on save', 'type': 'bug'})]),
 ]
 
 THREE_SHOWN: list[Row] = [
@@ -471,4 +475,6 @@ NO_EFFECT: list[tuple[str, str, str]] = [
     ("let's discuss priorities tomorrow", 'THREE', 'unknown'),
     ('hmm, not sure about P1', 'ONE', 'unknown'),
     ('no', 'ONE', 'talk'),
+    ('close the door', 'ONE', 'unknown'),
+    ('start over', 'ONE', 'unknown'),
 ]

@@ -26,7 +26,7 @@ _POLITE = re.compile(
     r"hallo|bitte|und|dann|just|quickly|good\s(?:morning|afternoon|evening)|guten\s(?:tag|morgen)|finally|yes|no|nein|ja)\b[\s,!.:;–-]*"
     r"|(?:can|could|would|will)\s(?:you|we)\s(?:please\s|also\s|now\s|quickly\s)*(?!create\s\w+\?$)"
     r"|(?:i(?:'d|’d|\swould)\slike|i\swant|i\sneed|we\sneed|we\swant|i'd\slove|we(?:'d|\swould)\slike)\s(?:you\s)?to\s|let's\s|lets\s|(?:we|you)\s(?:should|could)\s(?:really\s|also\s|probably\s)?(?=(?:have|create|add|write|file|open)\s)|go\sahead\sand\s"
-    r"|(?:kannst|könntest|würdest)\sdu\s(?:bitte\s|mir\s)*|ich\smöchte\s|wir\sbrauchen\s(?=\w))",
+    r"|(?:kannst|könntest|würdest)\sdu\s(?:bitte\s|mir\s)*|ich\s(?:möchte|brauche|hätte\sgerne?)\s|wir\sbrauchen\s(?=\w))",
     _I,
 )
 _NOT_OBJECT = (
@@ -322,6 +322,8 @@ def _clear_create(text: str, conv: Conversation) -> bool:
     """Say whether it is a new story, although the sentence looks like a change."""
     if _CRITERION.match(text):
         return False
+    if _LABELLED.match(text) or _BARE.match(text) or _PRIORITY_FIRST.match(text):
+        return True
     created = _CREATE.match(text)
     if created and not _is_object(created["before"], conv):
         return False

@@ -58,6 +58,7 @@ _STATUS_VERBS = (
     (re.compile(r"^(?:reopen|re-open|unblock)\b", _I), "Backlog"),
     (re.compile(r"^block\b", _I), "Blocked"),
 )
+_OTHER_OBJECT = re.compile(r"^(?:close|finish|complete|resolve|start|begin|starte|schließe|reopen|re-open|unblock|block)\s+(?!all\b|every|alle\b)\w", _I)
 # What is said of a story rather than ordered: "we're done with STORY-2", "STORY-3 has shipped".
 _STATUS_SAID = (
     (re.compile(r"\b(?:done|finished|completed|shipped|released|live|deployed|merged)\b", _I), "Done"),
@@ -120,7 +121,7 @@ def looks_like_update(text: str, conv: Conversation) -> bool:
     """Say whether the text wishes a change of stories that exist."""
     meant = who_is_meant(text, conv)
     if _ORDER.match(text):
-        return bool(meant.ids or meant.vague or conv.shown)
+        return bool(meant.ids or meant.vague or (conv.shown and not _OTHER_OBJECT.match(text)))
     if text.endswith("?") or _NOT_SO.search(text):
         return False
     said = _SAID.match(text)
