@@ -11,7 +11,7 @@ import msgspec
 
 from edchat_protocol import PROTOCOL, SUBPROTOCOL_V2
 from edchat_protocol.codec import encode
-from edchat_protocol.frames import Cancel, CancelData, Frame, HelloData, UserMessage, UserMessageData
+from edchat_protocol.frames import Frame, HelloData
 from edchat_protocol.messages import DeliveryState, Message, TextPart
 from edchat_widget.errors import ConnectionLost, EdChatError
 from edchat_widget.events import ChatEvent
@@ -19,13 +19,11 @@ from edchat_widget.view import AgentOp, AgentView, AnyOp, ConnectionOp, Connecti
 
 from .connection import Carrier, Connection, Policy, State
 from .effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
-from .origin import OriginPeer, message_frame
+from .origin import OriginPeer
 from .outbox import Outbox, Row, RowState
 from .peer import Peer
+from .sender import Sender
 from .transcript import Transcript
-
-WINDOW = 16
-"""How many commands may be out without an acknowledgement."""
 
 _ACTIVE = ("streaming", "requires_action")
 _STATES: dict[RowState, DeliveryState] = {
@@ -50,12 +48,11 @@ class Client:
         self.connection = Connection(policy or Policy(), jitter, server=server)
         self.agent: AgentView | None = None
         self.origin: OriginPeer | None = None
-        self.sent_upto = 0
+        self._sender = Sender(self)
         self._peer = Peer(self)
         self._new_id = new_id
         self._agent_name = agent
         self._conn: int | None = None  # the connection that frames are taken from
-        self._resend_at: float | None = None
         self._effects: list[Effect] = []
         self._stored_head = outbox.head
         self._shown_connection = self.connection.view
@@ -71,7 +68,7 @@ class Client:
     @property
     def deadline(self) -> float | None:
         """When `tick` is due next; None: not by itself."""
-        times = [t for t in (self.connection.deadline, self._resend_at) if t is not None]
+        times = [t for t in (self.connection.deadline, self._sender.deadline) if t is not None]
         return min(times, default=None)
 
     @property
@@ -129,7 +126,7 @@ class Client:
             self.transcript.echo(_message_of(row))
         if self.connection.state is State.DISCONNECTED and not self.connection.final:
             self.connection.retry(now)
-        self._flush()
+        self._sender.flush()
 
     def withdraw(self, message_id: str) -> bool:
         """Take back a message that was never sent; return whether that was still possible."""
@@ -174,7 +171,7 @@ class Client:
         if conn != self._conn:
             return
         self.connection.opened(carrier, now)
-        self.sent_upto = 0
+        self._sender.begin()
         if carrier == "ws" and subprotocol == SUBPROTOCOL_V2:
             self._peer.begin(guaranteed=True)
             self.send(self._peer.hello(self._hello(conn)))
@@ -189,7 +186,7 @@ class Client:
             return
         self.connection.heard()
         self._peer.feed(raw, now, at)
-        self._flush()
+        self._sender.flush()
 
     def lost(self, conn: int, error: EdChatError, now: float) -> None:
         """Connection `conn` ended, or did not come about."""
@@ -208,9 +205,7 @@ class Client:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        if self._resend_at is not None and self._resend_at <= now:
-            self._resend_at = None
-            self._flush()
+        self._sender.tick(now)
         for due in self.connection.tick(now):
             match due:
                 case "open":
@@ -228,7 +223,7 @@ class Client:
         self._after_cut()
         self.connection.stop()
 
-    # ------------------------------------------------------------------------ for the peer (peer.py) alone
+    # ----------------------------------------------------------------------- for the peer and the sender alone
 
     def send(self, frame: Frame) -> None:
         """Write a frame to the current connection."""
@@ -269,14 +264,18 @@ class Client:
             self._stored_head = self.outbox.head
             self._effects.append(Persist(self.outbox.head, tuple(rows.values()), tuple(gone)))
 
+    @property
+    def cursor(self) -> int:
+        """How far the server's log was applied."""
+        return self._peer.cursor
+
     def log(self, level: int, text: str, *args: object) -> None:
         """Write a log line."""
         self._effects.append(Log(level, text, args))
 
     def resend_later(self, csn: int, at: float) -> None:
         """Send this row and those behind it once more, at the given time."""
-        self.sent_upto = csn - 1
-        self._resend_at = at
+        self._sender.resend_later(csn, at)
 
     # ------------------------------------------------------------------------------------------- internals
 
@@ -298,56 +297,6 @@ class Client:
         return HelloData(
             proto=PROTOCOL, session=self.session, client=head.client, conn=conn, cursor=self._peer.cursor,
             epoch=self._peer.epoch, csn=head.last_csn, agent=self._agent_name,
-        )
-
-    def _flush(self) -> None:
-        """Write what may be written: in order, and no more than the peer can confirm."""
-        if not self.connection.live or self._resend_at is not None:
-            return
-        if self.origin is not None:
-            self._flush_to_origin(self.origin)
-            return
-        pending = self.outbox.pending
-        out = sum(1 for r in pending if r.csn <= self.sent_upto)
-        for row in pending:
-            if row.csn <= self.sent_upto:
-                continue
-            if out >= WINDOW:
-                break
-            self._write(row)
-            self.send(self._command(row))
-            self.sent_upto = row.csn
-            out += 1
-
-    def _flush_to_origin(self, origin: OriginPeer) -> None:
-        # One at a time: a message that is not out cannot get into doubt.
-        while origin.current is None:
-            row = next((r for r in self.outbox.pending if r.state == "queued"), None)
-            if row is None:
-                return
-            if row.kind == "cancel":  # from the time of another server; this one cannot be told
-                self.outbox.accept_id(row.id)
-                self.persist()
-                continue
-            earlier = tuple(m for m in self.transcript.messages if m.state in ("answered", "complete"))
-            self._write(row)
-            self.transcript.settle(row.id, origin.send(row.id))
-            self.send(message_frame(self.session, row.text, earlier, row.created_at))
-
-    def _write(self, row: Row) -> None:
-        # Stored before the first byte leaves: after a crash it must be known that it may have left.
-        if row.state == "queued":
-            self.outbox.written(row.csn)
-            self.persist()
-            self.transcript.mark(row.id, "sent")
-        self.log(logging.INFO, "%s sent over %s", row.kind, self.connection.carrier)
-
-    def _command(self, row: Row) -> UserMessage | Cancel:
-        if row.kind == "cancel":
-            return Cancel(id=row.id, csn=row.csn, data=CancelData(run=row.run), timestamp=row.created_at)
-        return UserMessage(
-            id=row.id, csn=row.csn, data=UserMessageData(content=row.text),
-            ack=self._peer.cursor, timestamp=row.created_at,
         )
 
     def _after_cut(self) -> None:

@@ -21,11 +21,11 @@ from edchat_protocol.frames import (
 )
 from edchat_protocol.messages import ArtifactPart, ErrorPart, Message, TextPart, ToolCallPart
 from edchat_widget._core import backoff
-from edchat_widget._core.client import WINDOW
 from edchat_widget._core.connection import TRANSITIONS, Happening, Policy, State
 from edchat_widget._core.limits import checked
 from edchat_widget._core.merge import merged
 from edchat_widget._core.outbox import Outbox, OutboxHead, Row
+from edchat_widget._core.sender import WINDOW
 from edchat_widget._core.transcript import Transcript, difference
 from edchat_widget._io.transport import refusal
 from edchat_widget.errors import ConnectError, ConnectionLost, MessageError, OutboxFull

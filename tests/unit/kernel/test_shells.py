@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import socket
 import sqlite3
+import ssl
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from edchat_widget import Chat, Settings
 from edchat_widget._io import aliases, portal
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.outbox_file import open_outbox
-from edchat_widget._io.transport import Endpoint
+from edchat_widget._io.transport import Endpoint, refusal, unreachable
 from edchat_widget.errors import (
     ConnectionLost,
     MessageError,
@@ -492,3 +494,29 @@ def test_a_session_that_cannot_be_begun_leaves_the_old_one_as_it_is(tmp_path: Pa
         assert [m.text for m in chat.messages] == ["still works"]
         (tmp_path / "outbox").unlink()
         (tmp_path / "elsewhere").rename(tmp_path / "outbox")
+
+
+def wrapped(inner: OSError) -> Exception:
+    outer = RuntimeError("of a library")
+    outer.__cause__ = inner
+    return outer
+
+
+@pytest.mark.parametrize(("cause", "words"), [
+    (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 9)"), "nothing answers there"),
+    (OSError("Multiple exceptions: [Errno 111] Connect call failed"), "nothing answers there"),
+    (socket.gaierror(-2, "Name or service not known"), "its name is not known"),
+    (OSError(113, "No route to host"), "No route to host"),
+    (ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]"), "certificate is not trusted"),
+    (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"), "speaks no HTTPS"),
+])
+def test_why_there_is_no_connection_is_said_in_plain_words_by_both_carriers(cause: OSError, words: str) -> None:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        cause.verify_message = "self-signed certificate"
+    for error in (cause, wrapped(cause)):
+        assert words in str(unreachable(error))
+
+
+def test_a_redirect_and_a_missing_page_are_explained() -> None:
+    assert "login page" in str(refusal(302, None))
+    assert "no such chat server" in str(refusal(404, None))
