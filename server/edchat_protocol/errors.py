@@ -20,8 +20,8 @@ ErrorCode = Literal[
     "internal",
 ]
 
-MAX_FRAME_BYTES = 262_144
-"""Largest frame on the wire, bytes of UTF-8."""
+MAX_FRAME_BYTES = 524_288
+"""Largest frame on the wire, bytes of UTF-8. The largest message fits even where JSON writes six bytes for one."""
 
 MAX_MESSAGE_BYTES = 65_536
 """Largest user message, bytes of UTF-8."""

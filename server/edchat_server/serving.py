@@ -25,7 +25,7 @@ from .store import StoreError
 
 GOODBYE_SECONDS = 10
 # Room above the frame limit, so that a frame that is somewhat too large gets an answer, not a cut.
-MAX_SOCKET_FRAME = 4 * MAX_FRAME_BYTES
+MAX_SOCKET_FRAME = 2 * MAX_FRAME_BYTES
 
 _log = logging.getLogger("edchat.server")
 

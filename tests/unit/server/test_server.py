@@ -213,13 +213,22 @@ def test_a_message_that_can_never_be_taken_uses_up_its_csn(
         ('{"type": "cancel", "id": "x", "csn": 0}', "bad_frame"),
         ('{"type": "cancel", "id": "x", "csn": 9223372036854775808}', "bad_frame"),
         ('{"type": "hello", "data": {"proto": 2, "session": "s", "client": "c", "conn": 1}}', "bad_frame"),
-        ('{"type": "ping", "data": {"x": "' + "y" * 270_000 + '"}}', "too_large"),
+        ('{"type": "ping", "data": {"x": "' + "y" * 530_000 + '"}}', "too_large"),
     ],
 )
 def test_bad_frames_are_answered_and_the_connection_stays(client: Client, raw: str, code: str) -> None:
     client.send(raw)
     assert client.until("error")["data"]["code"] == code
     client.say("hello")
+    assert client.until_over() == "completed"
+
+
+@pytest.mark.parametrize("char", ["x", "\x01", "\\", "é", "😀"])
+def test_the_largest_message_is_taken_however_json_writes_it(client: Client, char: str) -> None:
+    text = char * (65_536 // len(char.encode()))
+    message = client.say(text)
+    assert client.until("ack")["ref"] == message
+    assert client.until("message", role="user")["data"]["content"] == text
     assert client.until_over() == "completed"
 
 
