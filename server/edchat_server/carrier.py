@@ -14,7 +14,7 @@ from fastapi import APIRouter, Header, Request
 from starlette.responses import Response, StreamingResponse
 
 from edchat_protocol.codec import decode_up, encode
-from edchat_protocol.errors import FrameError
+from edchat_protocol.errors import MAX_FRAME_BYTES, FrameError
 from edchat_protocol.frames import Cancel, Csn, Frame, Id, Ping, Pong, Seen, UserMessage
 
 from . import delivery
@@ -48,7 +48,7 @@ async def take_frames(request: Request, session: str) -> Response:
     """Take commands; always safe to repeat."""
     core = core_of(request)
     check_session(session)
-    body = decode_body(await read_body(request), FramesBody)
+    body = decode_body(await read_body(request, MAX_FRAMES * MAX_FRAME_BYTES), FramesBody)
     acks = [await _take(core, session, body.client, raw) for raw in body.frames]
     now = await core.store.greet(session, body.client, body.conn, cursor=0, epoch=None)
     return Response(

@@ -231,14 +231,14 @@ async def _body(request: Request, kind: type[T]) -> T:
     return decode_body(await read_body(request), kind)
 
 
-async def read_body(request: Request) -> bytes:
-    """Return a request's body. Raises `HttpError` 413 beyond `MAX_BODY_BYTES`."""
+async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Return a request's body. Raises `HttpError` 413 beyond `limit` bytes."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise HttpError(413, "too_large", f"a body may have {MAX_BODY_BYTES} bytes")
+        if size > limit:
+            raise HttpError(413, "too_large", f"a body may have {limit} bytes")
         parts.append(part)
     return b"".join(parts)
 

@@ -386,6 +386,14 @@ def test_the_same_frames_over_http(running: ServerProcess, http: httpx.Client) -
     assert http.post(f"{place}/frames", content=b"{").json()["data"]["code"] == "not_json"
 
 
+def test_a_full_batch_of_large_messages_fits_in_one_post(http: httpx.Client) -> None:
+    blank = " " * 65_536  # refused one by one, so that no run keeps the server busy
+    frames = [{"type": "message", "id": f"m{n}", "csn": n, "data": {"content": blank}} for n in range(1, 51)]
+    body = {"client": "c", "conn": 1, "frames": frames}
+    answer = http.post(f"/v2/sessions/{uuid.uuid4().hex}/frames", json=body)
+    assert [ack["data"]["code"] for ack in answer.json()["acks"]] == ["empty_message"] * 50
+
+
 # ---------------------------------------------------------------------------------------- the process
 
 
