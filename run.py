@@ -180,12 +180,19 @@ def demo(arguments: list[str]) -> None:
             env = {"EDCHAT_DATA_DIR": os.environ.get("EDCHAT_DATA_DIR", data)}
             run(PYTHON, ROOT / "scripts/headless.py", notebook, env=env)
         return
+    overrides = VENV / "share/jupyter/lab/settings/overrides.json"
+    overrides.parent.mkdir(parents=True, exist_ok=True)
+    # JupyterLab's question about news would cover the panel's Send button, and no network is needed here
+    overrides.write_text(
+        '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}',
+        encoding="utf-8",
+    )
     port = chosen.port or (8888 if port_is_free(8888) else free_port())
     token = secrets.token_urlsafe(16)
     say("JupyterLab opens here; stop it with Ctrl+C:")
     print(f"http://127.0.0.1:{port}/lab/tree/{notebook.name}?token={token}", flush=True)
     command = [PYTHON, "-m", "jupyterlab", notebook.name, f"--port={port}", "--ServerApp.port_retries=0",
-               "--ServerApp.ip=127.0.0.1", "--ServerApp.log_level=WARN", "--LabApp.news_url="]
+               "--ServerApp.ip=127.0.0.1", "--ServerApp.log_level=WARN"]
     command += ["--no-browser"] if chosen.no_browser else []
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with contextlib.suppress(KeyboardInterrupt):
