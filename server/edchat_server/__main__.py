@@ -94,6 +94,10 @@ def _log_to_stderr() -> None:
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("edchat").setLevel(logging.INFO)
+    # uvicorn takes the answer to a refused upgrade for a fault of ours; the refusal is logged where it is made
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: "without completing handshake" not in record.getMessage()
+    )
 
 
 def _module() -> int:

@@ -1,6 +1,7 @@
 """Who gets in: a bearer token where one is set, and never a foreign web page."""
 
 import hmac
+import logging
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from starlette.websockets import WebSocket
 from .errors import error_response
 from .settings import Settings, is_loopback
 
+_log = logging.getLogger("edchat.server.auth")
 OPEN_PATHS = frozenset({"/", "/health"})
 
 
@@ -34,7 +36,10 @@ class Gate:
         refusal = self._refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
+            return
+        origin = _headers(scope["headers"]).get("origin", "none")[:100]
+        _log.warning("refused %r with status %s (origin %r)", scope["path"][:100], refusal.status_code, origin)
+        if scope["type"] == "websocket":
             await WebSocket(scope, receive, send).send_denial_response(refusal)
         else:
             await refusal(scope, receive, send)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import platformdirs
 
 DEFAULT_PORT = 8001
+# Short enough to be typed, too long to be guessed over a network.
+MIN_OPEN_TOKEN = 16
 
 
 class SettingsError(ValueError):
@@ -60,6 +62,11 @@ class Settings:
         if settings.token is None and not settings.loopback:
             raise SettingsError(
                 f"refusing to listen on {settings.host} without a token: set EDCHAT_TOKEN, or use 127.0.0.1"
+            )
+        if settings.token is not None and len(settings.token) < MIN_OPEN_TOKEN and not settings.loopback:
+            raise SettingsError(
+                f"EDCHAT_TOKEN: takes at least {MIN_OPEN_TOKEN} characters where others can reach the server "
+                f"({settings.host}); one is made by: python3 -c 'import secrets; print(secrets.token_urlsafe())'"
             )
         return settings
 

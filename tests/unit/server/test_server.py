@@ -315,6 +315,10 @@ def test_who_gets_in(running: ServerProcess, headers: dict[str, str], status: in
         with pytest.raises(InvalidStatus) as refused:
             made.open(**given)
         assert refused.value.response.status_code == status
+        log = (running.data_dir / "server.log").read_text(encoding="utf-8")
+        assert f"refused '/ws/chat' with status {status}" in log
+        assert "completing handshake" not in log
+        assert running.ready["token"] not in log
     made.close()
 
 
@@ -447,6 +451,7 @@ def test_the_audit_log_and_the_log_tell_no_text(tmp_path: Path) -> None:
         (["--port", "{port}"], {}, "cannot listen on 127.0.0.1:{port}"),
         (["--port", "0", "--data-dir", "{used}"], {}, "another edchat server already uses {used}"),
         (["--host", "0.0.0.0"], {}, "refusing to listen on 0.0.0.0 without a token: set EDCHAT_TOKEN"),
+        (["--host", "0.0.0.0"], {"EDCHAT_TOKEN": "short"}, "EDCHAT_TOKEN: takes at least 16 characters"),
         (["--port", "0", "--ready-fd", "977"], {}, "--ready-fd 977: takes the number of an open file"),
         ([], {"EDCHAT_PORT": "many"}, "EDCHAT_PORT='many': takes a port number"),
         ([], {"EDCHAT_ALLOWED_ORIGINS": "evil"}, "EDCHAT_ALLOWED_ORIGINS: 'evil' is no origin"),
