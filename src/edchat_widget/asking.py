@@ -1,10 +1,12 @@
 """A question and what comes of it. The coroutines belong to the I/O thread."""
 
+import asyncio
+import copy
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from ._io.driver import Driver
-from .errors import EdChatError
+from .errors import EdChatError, ServerStartError, Timeout, TransportError, sentences
 from .events import ChatEvent
 from .reply import Reply, check_reachable, is_over, reply_in
 from .stories import story_from
@@ -13,11 +15,14 @@ from .view import View
 EventName = Literal["message", "token", "tool", "story", "connection"]
 
 
-async def outcome(driver: Driver, message_id: str) -> Reply:
+async def outcome(driver: Driver, message_id: str, *, timeout: float | None = None) -> Reply:
     """Wait for the answer to a message.
 
+    A message that was submitted as `asked` and never written to a socket is taken back where this raises:
+    whoever is told of a failure tries again, and must not have asked twice then.
+
     Raises:
-        EdChatError: there will be none, or nobody tries to get it now.
+        EdChatError: there will be none, or nobody tries to get it now. The text says what became of the message.
     """
     def over(view: View) -> bool:
         if is_over(view, message_id):
@@ -25,7 +30,36 @@ async def outcome(driver: Driver, message_id: str) -> Reply:
         check_reachable(view, driver.last_error)
         return False
 
-    return reply_in(await driver.until(over), message_id)
+    error: EdChatError
+    try:
+        async with asyncio.timeout(timeout):
+            view = await driver.until(over)
+    except TimeoutError:
+        error = Timeout(f"No answer within {timeout:g} s.")
+    except (TransportError, ServerStartError) as exc:
+        error = exc
+    else:
+        driver.answered(message_id)
+        return reply_in(view, message_id)
+    told = copy.copy(error)  # several may wait, and each gets what became of its own message
+    told.args = (sentences(error.reason, _fate(driver, message_id, error)),)
+    raise told
+
+
+def _fate(driver: Driver, message_id: str, error: EdChatError) -> str:
+    if driver.take_back(message_id, f"Not sent. {error.reason}"):
+        return "The message was not sent."
+    live = driver.view.connection.state in ("connected", "fallback")
+    match driver.delivery(message_id):
+        case "queued":
+            return "The message is kept and goes out when the server is back; chat.stop() takes it back."
+        case "written" if not live:
+            return ("The message was sent, but the server did not confirm it: it is kept and goes out again when "
+                    "the server is back, and is answered once; chat.stop() stops it.")
+        case _ if live:
+            return "The run goes on."
+        case _:
+            return "The server has the message; its answer shows when the connection is back."
 
 
 async def follow(
@@ -53,7 +87,7 @@ async def follow(
             put(None)
 
     try:
-        driver.submit(message_id, text)
+        driver.submit(message_id, text, asked=True)
     except EdChatError:
         stop()
         raise

@@ -18,7 +18,7 @@ from ._io import conversation, portal
 from ._io.conversation import Conversation
 from ._io.driver import new_id
 from .asking import EventName
-from .errors import EdChatError, PortalClosed, Timeout
+from .errors import EdChatError, PortalClosed
 from .events import ChatEvent
 from .panels import panel_of
 from .reply import PendingRun, Reply
@@ -79,6 +79,9 @@ class Chat:
         try:
             self._conversation = self._portal.call(
                 lambda: conversation.join(self._portal, settings, implicit), _CALL_TIMEOUT)
+        except EdChatError as exc:
+            self._lease.release()
+            raise _short(exc) from None
         except BaseException:
             self._lease.release()
             raise
@@ -93,21 +96,23 @@ class Chat:
     def ask(self, text: str, *, timeout: float | None = None) -> Reply:
         """Send a message and return the agent's answer; `timeout` in seconds, None waits as long as it takes.
 
-        Interrupting the cell stops the run.
+        Interrupting the cell stops the run. Where this raises because the server cannot be reached, a message
+        that was not sent yet is taken back, so that asking again does not ask twice; one that was sent already
+        is kept. The exception says which. `send` is for messages that are to wait for the server.
 
         Raises:
             MessageError: the message is empty or too large; nothing was sent.
             OutboxFull: 100 messages wait already.
             StorageError: the message could not be stored, so it was not taken.
             AgentError: the run failed.
-            Timeout: no answer yet; the run goes on.
-            TransportError: the message cannot reach the server now; it stays in the queue.
+            Timeout: no answer yet. The run goes on; or the message was not sent.
+            TransportError, ServerStartError: there is no connection to the server.
         """
         checked(text)
         self._portal.check_may_wait()  # before anything is sent
         message_id = new_id()
         try:
-            self._do(partial(self._driver.submit, message_id, text))
+            self._do(partial(self._driver.submit, message_id, text, asked=True))
             return self._result(message_id, timeout)
         except KeyboardInterrupt:
             self._cancel(message_id)
@@ -115,17 +120,14 @@ class Chat:
 
     async def aask(self, text: str, *, timeout: float | None = None) -> Reply:
         """The same as `ask`, for async code and top-level await. Cancelling the task stops the run."""
-        run = self.send(text)
+        checked(text)
+        message_id = new_id()
+        self._do(partial(self._driver.submit, message_id, text, asked=True))
         try:
-            async with asyncio.timeout(timeout):
-                return await run
+            return await self._aresult(message_id, timeout)
         except asyncio.CancelledError:
-            run.cancel()
+            self._cancel(message_id)
             raise
-        except Timeout:
-            raise
-        except TimeoutError as exc:
-            raise Timeout(f"No answer within {timeout:g} s; the run goes on.") from exc
 
     def stream(self, text: str) -> Iterator[ChatEvent]:
         """Send a message at once; return an iterator over what happens until the answer is complete.
@@ -153,7 +155,7 @@ class Chat:
         try:
             while (event := await events.get()) is not None:
                 if isinstance(event, EdChatError):
-                    raise event
+                    raise _short(event) from None
                 yield event
         except asyncio.CancelledError:
             self._cancel(message_id)
@@ -162,7 +164,8 @@ class Chat:
     def send(self, text: str) -> PendingRun:
         """Send a message and return at once, with what stands for its run.
 
-        When this returns, the message is stored and survives the kernel. A callback may use it, too.
+        When this returns, the message is stored, survives the kernel, and goes out when the server can be
+        reached; `stop`, or `cancel` of what this returns, takes it back. A callback may use it, too.
 
         Raises:
             MessageError, OutboxFull, StorageError: it was not taken.
@@ -305,15 +308,24 @@ class Chat:
     def _do(self, fn: Callable[[], T]) -> T:
         """Run what does not wait in the I/O thread."""
         self._check_open()
-        return self._portal.do(fn, _CALL_TIMEOUT)
+        try:
+            return self._portal.do(fn, _CALL_TIMEOUT)
+        except EdChatError as exc:
+            raise _short(exc) from None
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None) -> T:
         self._check_open()
-        return self._portal.call(work, timeout)
+        try:
+            return self._portal.call(work, timeout)
+        except EdChatError as exc:
+            raise _short(exc) from None
 
     async def _acall(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self._check_open()
-        return await asyncio.wrap_future(self._portal.submit(work))
+        try:
+            return await asyncio.wrap_future(self._portal.submit(work))
+        except EdChatError as exc:
+            raise _short(exc) from None
 
     def _post(self, fn: Callable[..., object], *args: object) -> None:
         self._check_open()
@@ -332,10 +344,12 @@ class Chat:
         self._post(self._driver.cancel_message, message_id)
 
     def _result(self, message_id: str, timeout: float | None) -> Reply:
-        return self._call(lambda: asking.outcome(self._driver, message_id), timeout)
+        # The I/O thread watches the time, since it knows what became of the message; this is for a busy one.
+        patience = None if timeout is None else timeout + _CALL_TIMEOUT
+        return self._call(lambda: asking.outcome(self._driver, message_id, timeout=timeout), patience)
 
-    async def _aresult(self, message_id: str) -> Reply:
-        return await self._acall(lambda: asking.outcome(self._driver, message_id))
+    async def _aresult(self, message_id: str, timeout: float | None = None) -> Reply:
+        return await self._acall(lambda: asking.outcome(self._driver, message_id, timeout=timeout))
 
     def _streamed(
         self, message_id: str, events: "queue.SimpleQueue[ChatEvent | EdChatError | None]"
@@ -343,11 +357,16 @@ class Chat:
         try:
             while (event := events.get()) is not None:
                 if isinstance(event, EdChatError):
-                    raise event
+                    raise _short(event) from None
                 yield event
         except KeyboardInterrupt:
             self._cancel(message_id)
             raise
+
+
+def _short(exc: EdChatError) -> EdChatError:
+    # What our threads and the libraries below did is no news to whoever reads a cell's traceback.
+    return exc.with_traceback(None)
 
 
 def _leave_soon(owner: portal.Portal, left: Conversation, ends: list[Callable[[], None]]) -> None:

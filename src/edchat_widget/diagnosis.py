@@ -17,7 +17,7 @@ from ._io import launcher, portal
 from ._io.driver import new_id
 from ._io.transport import Endpoint, connect
 from ._version import version
-from .errors import ConnectError, EdChatError
+from .errors import EdChatError
 from .settings import Settings
 
 __all__ = ["Check", "Report", "doctor"]
@@ -71,7 +71,7 @@ def doctor(url: str | None = None, *, token: str | None = None, data_dir: str | 
     endpoint = Endpoint(settings.url, settings.token) if settings.url else None
     if endpoint is None:
         record = launcher.find(settings.data_dir)
-        text = f"runs at {record.url} (pid {record.pid})" if record else "does not run; a chat starts it"
+        text = f"running at {record.url} (pid {record.pid})" if record else "not running; a chat starts it"
         checks.append(Check("bundled server", None, text))
         endpoint = record.endpoint if record else None
     if endpoint is not None:
@@ -101,7 +101,7 @@ def _front_end() -> Check:
     spec = importlib.util.find_spec("edchat_widget")
     folder = Path(spec.origin).parent if spec and spec.origin else Path()
     there = (folder / "static" / "widget.js").is_file()
-    return Check("front-end", there, "is there" if there else "is missing: python3 run.py build")
+    return Check("panel", there, "installed" if there else "not built; run python3 run.py build")
 
 
 def _reach(endpoint: Endpoint, settings: Settings) -> list[Check]:
@@ -110,7 +110,7 @@ def _reach(endpoint: Endpoint, settings: Settings) -> list[Check]:
         return [
             _try(lease.portal, "server", lambda: _health(endpoint)),
             _try(lease.portal, "WebSocket", lambda: _websocket(endpoint))
-            if settings.enable_websocket else Check("WebSocket", None, "is switched off"),
+            if settings.enable_websocket else Check("WebSocket", None, "switched off"),
         ]
     finally:
         lease.release()
@@ -119,10 +119,8 @@ def _reach(endpoint: Endpoint, settings: Settings) -> list[Check]:
 def _try(owner: portal.Portal, name: str, work: "Callable[[], object]") -> Check:
     try:
         return Check(name, True, str(owner.call(work, 20.0)))  # type: ignore[arg-type]
-    except ConnectError as exc:
-        return Check("token" if exc.status in (401, 403) else name, False, str(exc))
     except EdChatError as exc:
-        return Check(name, False, str(exc))
+        return Check("token" if exc.code in ("unauthorized", "forbidden") else name, False, str(exc))
 
 
 async def _health(endpoint: Endpoint) -> str:
@@ -136,6 +134,7 @@ async def _websocket(endpoint: Endpoint) -> str:
     hello = HelloData(proto=PROTOCOL, session="doctor", client=new_id(), conn=1)
     transport = await connect(endpoint, "ws", hello)
     try:
-        return f"opens, speaking {transport.subprotocol or 'the origin’s frames'}; the token is taken"
+        speaks = transport.subprotocol or "version 1"
+        return f"opens, speaking {speaks}; the token is accepted" if endpoint.token else f"opens, speaking {speaks}"
     finally:
         await transport.close()

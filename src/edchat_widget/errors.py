@@ -37,6 +37,18 @@ __all__ = [
 ]
 
 
+def sentences(*texts: str | None) -> str:
+    """Return texts as sentences one behind the other, whether or not their authors ended them with a stop."""
+    given = [t.strip() for t in texts if t and t.strip()]
+    ended = [t if t.endswith((".", "!", "?", ":", "…")) else f"{t}." for t in given[:-1]]
+    return " ".join([*ended, *given[-1:]])
+
+
+def plain(exc: BaseException) -> str:
+    """Return what a foreign error says, without numbers and stops, to be put into a sentence."""
+    return str(getattr(exc, "strerror", None) or exc).rstrip(". ")
+
+
 class EdChatError(Exception):
     """The base of all. `str()` is a sentence for people.
 
@@ -57,8 +69,7 @@ class EdChatError(Exception):
             self.retryable = retryable
 
     def __str__(self) -> str:
-        message = super().__str__()
-        return f"{message} {self.hint}" if self.hint else message
+        return sentences(super().__str__(), self.hint)
 
     @property
     def reason(self) -> str:
@@ -130,7 +141,10 @@ class Timeout(TransportError, TimeoutError):
 
 
 class Refused(TransportError):
-    """The server will not have us: a wrong token, a version it does not speak. Trying again is no use."""
+    """The server will not have us: a wrong token, a version it does not speak. Trying again is no use.
+
+    `code`: ``unauthorized`` (a valid token is missing), ``forbidden``, or ``refused``.
+    """
 
     code = "refused"
     retryable = False

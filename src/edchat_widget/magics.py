@@ -36,7 +36,7 @@ class EdChatMagics(Magics):
         try:
             return self._chat(session).ask(text.strip())
         except EdChatError as exc:
-            raise UsageError(str(exc)) from exc
+            raise UsageError(str(exc)) from None
 
     def _chat(self, session: str | None) -> Chat:
         if session not in self._chats:

@@ -79,7 +79,7 @@ class PendingRun:
         Raises:
             AgentError: the run failed.
             Timeout: no answer yet; the run goes on.
-            TransportError: the message cannot reach the server now; it stays in the queue.
+            TransportError, ServerStartError: there is no connection to the server now; the message is kept.
         """
         return self._chat._result(self.message_id, timeout)
 
@@ -115,9 +115,7 @@ def check_reachable(view: View, cause: EdChatError | None) -> None:
     if isinstance(cause, Refused | ServerStartError):
         raise cause
     reason = view.connection.reason or "There is no connection to the server."
-    if isinstance(cause, ConnectError) and cause.status in (401, 403):
-        raise Refused(cause.reason, hint=cause.hint) from cause
-    raise ConnectError(reason, hint=view.connection.hint) from cause
+    raise ConnectError(reason, hint=cause.hint if cause else None)
 
 
 def reply_in(view: View, message_id: str) -> Reply:

@@ -13,7 +13,7 @@ import platformdirs
 
 from edchat_protocol.frames import SessionId
 
-from .errors import SettingsError
+from .errors import SettingsError, plain
 
 __all__ = ["Settings"]
 
@@ -81,7 +81,7 @@ def _url(source: str, raw: Any, _unit: float) -> str:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as exc:
-        raise SettingsError(f"{source} takes {takes}: {exc}.") from exc
+        raise SettingsError(f"{source} takes {takes}: {plain(exc)}.") from None
     if parts.scheme not in _SCHEMES or not host:
         raise SettingsError(f"{source} takes {takes}, not {text!r}.")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -98,9 +98,9 @@ def _url(source: str, raw: Any, _unit: float) -> str:
 def _session(source: str, raw: Any, _unit: float) -> str:
     try:
         return msgspec.convert(str(raw), SessionId)
-    except msgspec.ValidationError as exc:
+    except msgspec.ValidationError:
         takes = "1 to 64 letters, digits, and . _ ~ -"
-        raise SettingsError(f"{source} takes {takes}; not {str(raw)!r}.") from exc
+        raise SettingsError(f"{source} takes {takes}; not {str(raw)!r}.") from None
 
 
 def _token(source: str, raw: Any, _unit: float) -> str:

@@ -20,6 +20,7 @@ from edchat_protocol.messages import (
     ToolCallPart,
 )
 
+from .errors import sentences
 from .view import View
 
 _FONT = "font-family:system-ui,sans-serif;font-size:14px;line-height:1.45"
@@ -247,7 +248,7 @@ def _tool_line(call: ToolCallPart) -> str:
 
 
 def _error_line(part: ErrorPart) -> str:
-    return f"{part.message} {part.hint}" if part.hint else part.message
+    return sentences(part.message, part.hint)
 
 
 def _story_line(story: Mapping[str, Any]) -> str:

@@ -49,11 +49,11 @@ class StoryList(list[Story]):
         """
         try:
             import pandas as pd
-        except ImportError as exc:
+        except ImportError:
             raise EdChatError(
                 "StoryList.df needs pandas.", code="no_pandas",
                 hint='Install it: pip install "edchat-widget[pandas]".',
-            ) from exc
+            ) from None
         columns = [f.name for f in msgspec.structs.fields(Story)]
         return pd.DataFrame([msgspec.structs.asdict(s) for s in self], columns=columns)
 

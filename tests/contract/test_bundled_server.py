@@ -137,13 +137,24 @@ def test_a_wrong_token_is_refused_once_and_the_right_one_sends_what_waited(home:
     record = launcher.find(home)
     assert record is not None
     with Chat(record.url, token="wrong", data_dir=home, session="s") as chat:
-        with pytest.raises(Refused, match=r"valid token.*EDCHAT_TOKEN"):
+        with pytest.raises(Refused, match=r"valid token\. The message was not sent\. Set EDCHAT_TOKEN"):
             chat.ask("list my stories", timeout=60)
+        with pytest.raises(Refused, match=r"valid token\. Set EDCHAT_TOKEN"):
+            chat.stories()
+        waiting = chat.send("list my stories")
+        with pytest.raises(Refused, match=r"valid token\. The message is kept"):
+            waiting.result(timeout=60)
         assert chat.connection.state == "disconnected"
         assert chat.metrics["connections"] == 0
         with Chat(record.url, token=record.token, data_dir=home, session="s") as right:
             right.ask("help", timeout=60)
-            assert [m.state for m in right.messages if m.role == "user"] == ["answered", "answered"]
+            states = [m.state for m in right.messages if m.role == "user"]
+            assert sorted(states) == ["answered", "answered", "failed"]
+        report = doctor(record.url, token="wrong", data_dir=home)
+        assert "FAIL token: The server wants a valid token." in repr(report)
+        report = doctor(record.url, token=record.token, data_dir=home)
+        assert "the token is accepted" in repr(report)
+        assert "panel: installed" in repr(report)
 
 
 LEAVES = {

@@ -128,13 +128,13 @@ class Client:
             self.connection.retry(now)
         self._sender.flush()
 
-    def withdraw(self, message_id: str) -> bool:
+    def withdraw(self, message_id: str, detail: str = "Stopped before it was sent.") -> bool:
         """Take back a message that was never sent; return whether that was still possible."""
         row = self.outbox.find(message_id)
         if row is None or row.state != "queued" or self.outbox.withdraw(message_id) is None:
             return False
         self.persist()
-        self.transcript.mark(message_id, "failed", detail="Stopped before it was sent.")
+        self.transcript.mark(message_id, "failed", detail=detail)
         return True
 
     def replace_lost(self, message_id: str) -> None:

@@ -212,7 +212,7 @@ class Connection:
         early = self._opened_at is not None and not self._welcomed and now - self._opened_at < EARLY_CUT
         carrier = "http" if self._use_http else "ws"
         self._fall(error)
-        if _is_final(error, code, status):
+        if _is_final(error, code):
             self.final = True
             self._move(Happening.GIVE_UP)
             return
@@ -340,9 +340,5 @@ class Connection:
         self.state = TRANSITIONS[self.state, happening]
 
 
-def _is_final(error: EdChatError, code: int | None, status: int | None) -> bool:
-    return (
-        isinstance(error, Refused | ServerStartError | SettingsError)
-        or status in (401, 403)
-        or code in _FATAL_CLOSE
-    )
+def _is_final(error: EdChatError, code: int | None) -> bool:
+    return isinstance(error, Refused | ServerStartError | SettingsError) or code in _FATAL_CLOSE

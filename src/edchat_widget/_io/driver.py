@@ -14,6 +14,7 @@ from typing import Any
 from edchat_widget._core.client import Client
 from edchat_widget._core.connection import Policy, State
 from edchat_widget._core.effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
+from edchat_widget._core.outbox import RowState
 from edchat_widget._version import version
 from edchat_widget.errors import ConnectionLost, EdChatError, StorageError
 from edchat_widget.events import ChatEvent
@@ -74,6 +75,7 @@ class Driver:
         self._connections: dict[int, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancel_when_known: set[str] = set()
+        self._asked: set[str] = set()  # whose askers take them back rather than let them wait
         self._news: deque[ChatEvent] = deque()
         self._telling = False
         self.last_error: EdChatError | None = None
@@ -106,8 +108,10 @@ class Driver:
 
     # ------------------------------------------------------------------------------- what a person asks for
 
-    def submit(self, message_id: str, text: str) -> None:
+    def submit(self, message_id: str, text: str, *, asked: bool = False) -> None:
         """Take a message; it is stored when this returns.
+
+        `asked`: somebody waits for its answer, and takes it back where it cannot be sent.
 
         Raises:
             OutboxFull, StorageError: it was not taken.
@@ -116,6 +120,8 @@ class Driver:
         if row is None:
             return
         self._file.add(self._client.outbox.head, row)
+        if asked:
+            self._asked.add(message_id)
         self._client.submit(row, self._loop.time())
         self.counts["messages_sent"] += 1
         self._drain()
@@ -135,6 +141,25 @@ class Driver:
             self._cancel_when_known.add(message_id)
             self._cancel_known()
         self._drain()
+
+    def take_back(self, message_id: str, detail: str) -> bool:
+        """Withdraw a message that was asked and never written; return whether that was so."""
+        if message_id not in self._asked:
+            return False
+        self._asked.discard(message_id)
+        taken = self._client.withdraw(message_id, detail)
+        self._drain()
+        self._publisher.flush()  # whoever is told reads it in the view, too
+        return taken
+
+    def answered(self, message_id: str) -> None:
+        """Nobody waits for this message's answer any more."""
+        self._asked.discard(message_id)
+
+    def delivery(self, message_id: str) -> RowState | None:
+        """Return how far a message got that the server has not confirmed; None: it is not in the outbox."""
+        row = self._client.outbox.find(message_id)
+        return row.state if row else None
 
     def retry(self, message_id: str, fresh_id: str) -> None:
         """Send the text of a message once more, as a new message.
@@ -227,6 +252,8 @@ class Driver:
         return file, client
 
     def _end(self, *, discard: bool) -> None:
+        for message_id in tuple(self._asked):
+            self.take_back(message_id, "Not sent. The chat was closed or cleared.")
         self._client.stop()
         self._drain()
         if self._timer is not None:
@@ -341,7 +368,9 @@ class Driver:
             error = exc
         except Exception as exc:  # noqa: BLE001 - the driver's task root: nothing may end the conversation silently
             _log.exception("the connection failed in an unexpected way")
-            error = ConnectionLost(f"An internal error: {type(exc).__name__}.")
+            error = ConnectionLost(
+                f"Something failed inside this chat: {type(exc).__name__}.",
+                hint="It is a mistake of this package; the log has the details.")
         finally:
             link.drop()
             if link.transport is not None and not self.closed:

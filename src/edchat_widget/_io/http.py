@@ -1,6 +1,7 @@
 """The HTTP carrier: commands by POST, events as a stream of server-sent events. The very same frames."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -12,10 +13,11 @@ import msgspec
 from edchat_protocol import SUBPROTOCOL_V2
 from edchat_protocol.codec import encode
 from edchat_protocol.frames import HelloData, Pong
-from edchat_widget.errors import ConnectionLost, EdChatError, Timeout
+from edchat_widget.errors import ConnectionLost, EdChatError
 
-from .transport import Endpoint, refusal, unreachable
+from .transport import Endpoint, late, refusal, unreachable
 
+_log = logging.getLogger("edchat.client.connection")
 _LIMITS = httpx.Timeout(10.0, read=25.0)
 _BATCH = 50
 
@@ -73,7 +75,7 @@ class HttpTransport:
                 self._in.put_nowait(event)
             self._in.put_nowait(ConnectionLost("The event stream ended."))
         except httpx.HTTPError as exc:
-            self._in.put_nowait(ConnectionLost(f"The event stream broke ({type(exc).__name__})."))
+            self._in.put_nowait(_broken(exc))
 
     async def _write(self) -> None:
         while True:
@@ -86,7 +88,7 @@ class HttpTransport:
                 self._in.put_nowait(exc)
                 return
             except httpx.HTTPError as exc:
-                self._in.put_nowait(ConnectionLost(f"A request failed ({type(exc).__name__})."))
+                self._in.put_nowait(_broken(exc))
                 return
 
     async def _post(self, frames: list[bytes]) -> None:
@@ -107,11 +109,16 @@ class HttpTransport:
             self._in.put_nowait(encode(Pong()))
 
 
+def _broken(exc: httpx.HTTPError) -> ConnectionLost:
+    _log.debug("the connection broke: %s", type(exc).__name__)
+    return ConnectionLost("The connection broke.")
+
+
 async def connect_http(endpoint: Endpoint, hello: HelloData) -> HttpTransport:
     """Open the session's event stream.
 
     Raises:
-        ConnectError, Timeout
+        ConnectError, Timeout, Refused
     """
     client = httpx.AsyncClient(
         base_url=endpoint.url, headers=endpoint.headers, timeout=_LIMITS, trust_env=not endpoint.loopback)
@@ -129,7 +136,7 @@ async def connect_http(endpoint: Endpoint, hello: HelloData) -> HttpTransport:
             raise refusal(stream.status_code, stream.headers.get("Retry-After"))
     except httpx.TimeoutException as exc:
         await client.aclose()
-        raise Timeout("The server did not answer in time.") from exc
+        raise late() from exc
     except httpx.HTTPError as exc:
         await client.aclose()
         raise unreachable(exc) from exc
@@ -154,7 +161,7 @@ async def get_json(endpoint: Endpoint, path: str, params: dict[str, str]) -> byt
     """Return the body of a GET.
 
     Raises:
-        ConnectError, Timeout
+        ConnectError, Timeout, Refused
     """
     async with httpx.AsyncClient(
         base_url=endpoint.url, headers=endpoint.headers, timeout=_LIMITS, trust_env=not endpoint.loopback,
@@ -162,7 +169,7 @@ async def get_json(endpoint: Endpoint, path: str, params: dict[str, str]) -> byt
         try:
             response = await client.get(path, params=params)
         except httpx.TimeoutException as exc:
-            raise Timeout("The server did not answer in time.") from exc
+            raise late() from exc
         except httpx.HTTPError as exc:
             raise unreachable(exc) from exc
     if response.status_code != 200:

@@ -11,7 +11,7 @@ import msgspec
 
 from edchat_protocol.frames import HelloData
 from edchat_widget._core.connection import Carrier
-from edchat_widget.errors import ConnectError, ConnectionLost, Timeout
+from edchat_widget.errors import ConnectError, ConnectionLost, Refused, Timeout, plain
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -82,11 +82,16 @@ def mapped(*, opening: bool) -> Iterator[None]:
     except TimeoutError as exc:
         if isinstance(exc, Timeout):
             raise
-        raise Timeout("The server did not answer in time.") from exc
+        raise late() from exc
     except OSError as exc:
         if opening:
             raise unreachable(exc) from exc
-        raise ConnectionLost(f"The connection broke: {exc.strerror or type(exc).__name__}.") from exc
+        raise ConnectionLost(f"The connection broke: {plain(exc) or type(exc).__name__}.") from exc
+
+
+def late() -> Timeout:
+    """Return the error for a server that keeps us waiting."""
+    return Timeout("The server did not answer in time.", hint=_IS_IT_RIGHT)
 
 
 def unreachable(exc: BaseException) -> ConnectError:
@@ -97,34 +102,38 @@ def unreachable(exc: BaseException) -> ConnectError:
     match cause:
         case ssl.SSLCertVerificationError():
             return ConnectError(
-                f"The server's certificate is not trusted: {cause.verify_message}.",
+                f"The server's certificate is not trusted: {cause.verify_message.rstrip('. ')}.",
                 hint="Where your company has a root certificate of its own, name its file in SSL_CERT_FILE.")
         case ssl.SSLError():
-            return ConnectError("The server speaks no HTTPS at this address.")
+            return ConnectError(
+                "The server speaks no HTTPS at this address.", hint="Try it with http:// in place of https://.")
         case socket.gaierror():
             return ConnectError("No connection to the server: its name is not known.", hint=_IS_IT_RIGHT)
         case OSError() if "Connect call failed" not in str(cause) and cause.strerror:
-            return ConnectError(f"No connection to the server: {cause.strerror}.")
+            return ConnectError(f"No connection to the server: {plain(cause)}.", hint=_IS_IT_RIGHT)
     return ConnectError("No connection to the server: nothing answers there.", hint=_IS_IT_RIGHT)
 
 
-_IS_IT_RIGHT = "Is it running, and is the address right?"
+_IS_IT_RIGHT = "Check that it runs and that its address is right."
 
 
+_LET_IN = "Set EDCHAT_TOKEN or Chat(token=…)."
 _MOVED = "This address leads to another one, perhaps to a login page. Give the address of the chat server itself."
 
 
-def refusal(status: int, retry_after: str | None) -> ConnectError:
+def refusal(status: int, retry_after: str | None) -> ConnectError | Refused:
     """Return the error for an HTTP status that is no success."""
+    if status == 401:
+        return Refused("The server wants a valid token.", code="unauthorized", hint=_LET_IN)
+    if status == 403:
+        return Refused("The server does not let this client in.", code="forbidden", hint=_LET_IN)
     words = {
         301: _MOVED, 302: _MOVED, 303: _MOVED, 307: _MOVED, 308: _MOVED,
-        401: "The server wants a valid token.",
-        403: "The server does not let this client in.",
         404: "There is no such chat server at this address.",
         429: "The server has too many requests.",
         503: "Service temporarily unavailable.",
     }
-    hint = "Set EDCHAT_TOKEN or Chat(token=…)." if status in (401, 403) else None
+    hint = "Try again in a moment." if status == 429 or status >= 500 else None
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
     text = words.get(status, f"The server answered with HTTP status {status}.")
     return ConnectError(text, status=status, retry_after=seconds, hint=hint)

@@ -91,9 +91,13 @@ async def connect_ws(endpoint: Endpoint, session: str) -> WebSocketTransport:
         except InvalidURI as exc:
             raise Refused("The server's address is not one that can be connected to.") from exc
         except InvalidMessage as exc:
-            raise ConnectError("What answers at this address speaks no HTTP.") from exc
+            raise ConnectError(
+                "What answers at this address is no chat server.",
+                hint="Check that the address and its port are right.") from exc
         except (InvalidHandshake, WebSocketException) as exc:
-            raise ConnectError(f"The WebSocket handshake failed ({type(exc).__name__}).") from exc
+            raise ConnectError(
+                "The server opened no WebSocket.",
+                hint="Where a proxy lets none through, EDCHAT_ENABLE_WEBSOCKET=false does without.") from exc
     _tune(connection)
     return WebSocketTransport(connection)
 
