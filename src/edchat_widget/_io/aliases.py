@@ -8,6 +8,8 @@ from pathlib import Path
 import filelock
 import msgspec
 
+from .private import make_private
+
 _FILE = "sessions.json"
 
 
@@ -18,7 +20,7 @@ def current(data_dir: Path, implicit: str) -> str:
 
 def point(data_dir: Path, implicit: str, session: str) -> None:
     """Let a notebook's own session be `session` from now on."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(data_dir)
     with filelock.FileLock(data_dir / "sessions.lock", timeout=10, mode=0o600):
         aliases = _load(data_dir) | {implicit: session}
         fresh = data_dir / f"{_FILE}.new"

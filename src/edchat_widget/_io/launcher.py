@@ -22,14 +22,16 @@ from urllib.parse import urlsplit
 import filelock
 import msgspec
 
-from edchat_widget.errors import ServerStartError
+from edchat_widget.errors import ServerStartError, plain
 
+from .private import make_private
 from .transport import Endpoint
 
 _log = logging.getLogger("edchat.client.launcher")
 IDLE_EXIT = 900
 START_TIMEOUT = 60.0
 LOG_LINES = 40
+LOG_SIZE = 1_000_000  # above it, a server that starts gets a new log; the one before is kept
 _PROBE_TIMEOUT = 5.0
 _BUSY = "already uses"  # what a server says whose database belongs to another
 _STOP_TIMEOUT = 20.0  # above the time that the server takes to bring its runs to a boundary
@@ -38,6 +40,8 @@ _STOP_TIMEOUT = 20.0  # above the time that the server takes to bring its runs t
 _OURS_ALONE = {
     "EDCHAT_URL", "EDCHAT_TOKEN", "EDCHAT_SESSION", "EDCHAT_DATA_DIR", "EDCHAT_HOST", "EDCHAT_PORT",
     "EDCHAT_ALLOWED_ORIGINS",
+    # Jupyter's own, which let in to the user's files and kernels.
+    "JUPYTER_TOKEN", "JPY_API_TOKEN", "JUPYTERHUB_API_TOKEN",
 }
 _WINDOWS_FLAGS: int = (
     getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "DETACHED_PROCESS", 0)
@@ -90,7 +94,7 @@ def ensure(
     if found is not None:
         return found
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(data_dir)
         with filelock.FileLock(data_dir / "server.lock", timeout=timeout + _STOP_TIMEOUT, mode=0o600):
             found = _serving(data_dir, wanted)
             if found is None:
@@ -98,12 +102,13 @@ def ensure(
                     _log.info("the bundled server was ended, to start it with the model %s", model)
                 found = _start_or_adopt(data_dir, model, command, timeout)
                 _write(data_dir, found)
-    except filelock.Timeout as exc:
-        raise ServerStartError("Another kernel has been starting the server for too long.") from exc
+    except filelock.Timeout:
+        raise ServerStartError(
+            "Another kernel has been starting the server for too long.", hint="Try again in a moment.") from None
     except OSError as exc:
         raise ServerStartError(
-            f"The data directory {data_dir} cannot be used: {exc}.",
-            hint="Name another one: EDCHAT_DATA_DIR or Chat(data_dir=…).") from exc
+            f"The data directory {data_dir} cannot be used: {plain(exc)}.",
+            hint="Name another one: EDCHAT_DATA_DIR or Chat(data_dir=…).") from None
     return found
 
 
@@ -190,7 +195,8 @@ def _start(data_dir: Path, model: str | None, command: tuple[str, ...], timeout:
         "--port", "0", "--ready-fd", "1", "--data-dir", str(data_dir), "--idle-exit", str(IDLE_EXIT),
     ]
     _log.info("starting the bundled server")
-    with _private(log_path, os.O_TRUNC) as log, _private(ready_path, os.O_EXCL) as ready:
+    began = _make_room(log_path)
+    with _private(log_path) as log, _private(ready_path, os.O_EXCL) as ready:
         # An interrupt in the kernel, or its end, must not end the server that other kernels use.
         child = subprocess.Popen(  # noqa: S603
             argv, stdin=subprocess.DEVNULL, stdout=ready, stderr=log, env=env, cwd=data_dir,
@@ -202,21 +208,30 @@ def _start(data_dir: Path, model: str | None, command: tuple[str, ...], timeout:
     deadline = time.monotonic() + timeout
     while (line := _line_in(ready_path)) is None:
         if child.poll() is not None:
-            raise _failed(child, log_path, ready_path, f"The bundled server ended with status {child.poll()}.")
+            raise _failed(child, log_path, began, ready_path, f"The bundled server ended with status {child.poll()}.")
         if time.monotonic() >= deadline:
-            raise _failed(child, log_path, ready_path, f"The bundled server was not ready within {timeout:g} s.")
+            text = f"The bundled server was not ready within {timeout:g} s."
+            raise _failed(child, log_path, began, ready_path, text)
         time.sleep(0.02)
     try:
         record = _decode(line)
-    except msgspec.DecodeError as exc:
+    except msgspec.DecodeError:
         text = "The bundled server said something unexpected."
-        raise _failed(child, log_path, ready_path, text) from exc
+        raise _failed(child, log_path, began, ready_path, text) from None
     record = msgspec.structs.replace(record, model=env.get("EDCHAT_MODEL"))
     _log.info("the bundled server listens (pid %s)", record.pid)
     return record
 
 
-def _private(path: Path, flag: int) -> IO[bytes]:
+def _make_room(log_path: Path) -> int:
+    """Put a long log aside; return how long the log is that is appended to."""
+    with contextlib.suppress(OSError):  # Windows keeps what is open where it is
+        if log_path.stat().st_size > LOG_SIZE:
+            log_path.replace(log_path.with_name(f"{log_path.name}.old"))
+    return log_path.stat().st_size if log_path.exists() else 0
+
+
+def _private(path: Path, flag: int = 0) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | flag, 0o600), "ab")
 
 
@@ -241,14 +256,14 @@ def _decode(line: bytes) -> ServerRecord:
 
 
 def _failed(
-    child: "subprocess.Popen[bytes]", log_path: Path, ready_path: Path, message: str
+    child: "subprocess.Popen[bytes]", log_path: Path, began: int, ready_path: Path, message: str
 ) -> ServerStartError:
     if child.poll() is None:
         child.kill()
     child.wait()
     _children.pop(child.pid, None)
     ready_path.unlink(missing_ok=True)
-    text = log_path.read_text("utf-8", "replace")
+    text = log_path.read_bytes()[began:].decode("utf-8", "replace")
     return ServerStartError(message, log=tuple(text.splitlines()[-LOG_LINES:]))
 
 

@@ -17,7 +17,9 @@ import filelock
 import msgspec
 
 from edchat_widget._core.outbox import Outbox, OutboxHead, Row
-from edchat_widget.errors import StorageError
+from edchat_widget.errors import StorageError, plain
+
+from .private import make_private
 
 _log = logging.getLogger("edchat.client.outbox")
 _SCHEMA = """
@@ -78,7 +80,7 @@ class OutboxFile:
                 )
         except sqlite3.Error as exc:
             raise StorageError(
-                f"The message could not be stored in {self.path.name}: {exc}.", hint=_CURE) from exc
+                f"The message could not be stored in {self.path.name}: {plain(exc)}.", hint=_CURE) from exc
 
     def close(self) -> None:
         """Give the file free for the next kernel."""
@@ -121,14 +123,14 @@ def open_outbox(directory: Path, name: str, new_id: Callable[[], str]) -> tuple[
         name += f"+{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     name = re.sub(r"[^A-Za-z0-9_.~@+-]", "_", name)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(directory)
         file, outbox = _claim_readable(directory, name, new_id)
         for slot in range(1, _SLOTS + 1):
             path = _path(directory, name, slot)
             if path != file.path and path.exists():
                 _take_over(directory, name, slot, file, outbox)
     except (OSError, sqlite3.Error) as exc:
-        raise StorageError(f"The data directory {directory} cannot be used: {exc}.", hint=_CURE) from exc
+        raise StorageError(f"The data directory {directory} cannot be used: {plain(exc)}.", hint=_CURE) from exc
     return file, outbox
 
 

@@ -28,6 +28,7 @@ url = f"http://127.0.0.1:{server.server_port}"
 print(json.dumps({"url": url, "token": "made-by-the-server", "pid": os.getpid(), "store": "s"}), flush=True)
 server.serve_forever()
 """
+JUPYTERS = {"JUPYTER_TOKEN", "JPY_API_TOKEN", "JUPYTERHUB_API_TOKEN"}
 COMMAND = (sys.executable, "-c", SERVER)
 
 
@@ -47,11 +48,14 @@ def test_the_server_makes_the_token_and_gets_what_is_meant_for_it(
 ) -> None:
     for name in ("URL", "TOKEN", "SESSION", "DATA_DIR", "HOST", "PORT", "ALLOWED_ORIGINS", "OFFLINE_PACE"):
         monkeypatch.setenv(f"EDCHAT_{name}", "7")
+    for name in JUPYTERS:
+        monkeypatch.setenv(name, "of Jupyter")
     record = ensure(home, "a")
     env = json.loads((home / "env.json").read_text())
     assert {k: v for k, v in env.items() if k.startswith("EDCHAT_")} == {
         "EDCHAT_MODEL": "a", "EDCHAT_OFFLINE_PACE": "7"}
     assert record.token == "made-by-the-server"
+    assert not JUPYTERS & env.keys()
     assert record.token not in (*env.values(), repr(record))
 
 
@@ -113,6 +117,23 @@ def test_a_server_that_dies_at_once_is_an_error_with_its_last_words(tmp_path: Pa
     with pytest.raises(ServerStartError, match="status 3") as caught:
         launcher.ensure(tmp_path, command=(sys.executable, "-c", script), timeout=20)
     assert caught.value.log == tuple(f"line {n}" for n in range(10, 50))
+
+
+def test_the_log_goes_on_and_an_error_carries_only_its_own_start(tmp_path: Path) -> None:
+    def fail(word: str) -> tuple[str, ...]:
+        script = f"import sys; sys.exit({word!r})"
+        with pytest.raises(ServerStartError) as caught:
+            launcher.ensure(tmp_path, command=(sys.executable, "-c", script), timeout=20)
+        return caught.value.log
+
+    log, old = tmp_path / "server.log", tmp_path / "server.log.old"
+    assert (fail("one"), fail("two")) == (("one",), ("two",))
+    assert log.read_text() == "one\ntwo\n"
+    assert not old.exists()
+    log.write_text("x" * (launcher.LOG_SIZE + 1))
+    assert fail("three") == ("three",)
+    assert log.read_text() == "three\n"
+    assert old.stat().st_size == launcher.LOG_SIZE + 1
 
 
 def test_a_server_that_never_gets_ready_is_ended(tmp_path: Path) -> None:

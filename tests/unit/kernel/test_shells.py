@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
 import sqlite3
 import ssl
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,16 +20,20 @@ from tests.unit.kernel.scripted import SESSION, ScriptedServer
 
 from edchat_protocol.codec import decode_up
 from edchat_protocol.frames import Hello, HelloData
-from edchat_widget import Chat, Settings
-from edchat_widget._io import aliases, portal
+from edchat_protocol.messages import ErrorPart
+from edchat_widget import Chat, Settings, static_render
+from edchat_widget._io import aliases, launcher, portal
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.outbox_file import open_outbox
 from edchat_widget._io.transport import Endpoint, refusal, unreachable
 from edchat_widget.errors import (
+    AgentError,
     ConnectionLost,
     MessageError,
     OutboxFull,
     PortalClosed,
+    Refused,
+    ServerStartError,
     SettingsError,
     StorageError,
     Timeout,
@@ -139,6 +145,26 @@ def test_what_was_stored_is_there_after_the_kernel_and_nobody_else_can_read_it(t
     again, outbox2 = open_outbox(tmp_path / "o", "s", lambda: "other")
     assert (outbox2.head, outbox2.rows) == (outbox.head, outbox.rows)
     again.close()
+
+
+def start_nothing(data_dir: Path) -> None:
+    with pytest.raises(ServerStartError):
+        launcher.ensure(data_dir, command=(sys.executable, "-c", ""))
+
+
+@pytest.mark.parametrize("make", [
+    lambda path: open_outbox(path, "s", counter())[0].close(),
+    lambda path: aliases.point(path, "a", "b"),
+    start_nothing,
+], ids=["outbox", "aliases", "launcher"])
+def test_no_folder_of_ours_can_be_read_by_others(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    before = os.umask(0o022)
+    try:
+        make(tmp_path / "share" / "edchat" / "data")
+    finally:
+        os.umask(before)
+    folders = [p for p in tmp_path.rglob("*") if p.is_dir()]
+    assert [stat.S_IMODE(p.stat().st_mode) for p in folders] == [0o700] * 3
 
 
 def test_a_second_kernel_gets_its_own_file_and_the_next_takes_over_what_it_left(tmp_path: Path) -> None:
@@ -520,3 +546,31 @@ def test_why_there_is_no_connection_is_said_in_plain_words_by_both_carriers(caus
 def test_a_redirect_and_a_missing_page_are_explained() -> None:
     assert "login page" in str(refusal(302, None))
     assert "no such chat server" in str(refusal(404, None))
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
+def test_who_is_not_let_in_is_refused_on_every_way(status: int, code: str) -> None:
+    error = refusal(status, None)
+    assert isinstance(error, Refused)
+    assert (error.code, error.retryable) == (code, False)
+
+
+@pytest.mark.parametrize(("reason", "hint", "text"), [
+    ("Unavailable", "The model is busy.", "Unavailable. The model is busy."),
+    ("Gone.", "Try again.", "Gone. Try again."),
+    ("Really?", "No", "Really? No"),
+    ("Alone", None, "Alone"),
+    ("Blank.", " ", "Blank."),
+])
+def test_a_reason_and_its_hint_are_two_sentences(reason: str, hint: str | None, text: str) -> None:
+    assert str(AgentError(reason, hint=hint)) == text
+    part = ErrorPart(id="e", code="x", message=reason, hint=hint)
+    assert static_render.part_text(part) == f"Error: {text}"
+
+
+def test_a_folder_that_cannot_be_used_is_one_plain_sentence(tmp_path: Path) -> None:
+    (tmp_path / "outbox").write_text("in the way")
+    with pytest.raises(StorageError) as caught:
+        Chat("http://127.0.0.1:9", data_dir=tmp_path, session="s")
+    assert "Errno" not in str(caught.value)
+    assert "cannot be used: File exists. Is the disk" in str(caught.value)
