@@ -104,12 +104,12 @@ def load_model(
                 "ollama:llama3.2.",
             ) from exc
         raise ModelError(
-            f"The model {name!r} could not be set up: {_brief(str(exc), environ)}", _CHECK
+            f"The model {name!r} could not be set up: {_sentence(_brief(str(exc), environ))}", _CHECK
         ) from exc
     except Exception as exc:
         # Each integration raises its own kinds of errors; all mean the same to whoever starts the server.
         raise ModelError(
-            f"The model {name!r} could not be set up: {_brief(str(exc), environ)}", _CHECK
+            f"The model {name!r} could not be set up: {_sentence(_brief(str(exc), environ))}", _CHECK
         ) from exc
 
 
@@ -176,7 +176,12 @@ def _by_status(status: int, said: str, exc: BaseException) -> ModelFailure:
 
 
 def _with(head: str, said: str) -> str:
-    return f"{head} It says: {said}" if said else head
+    return f"{head} It says: {_sentence(said)}" if said and said.rstrip(".") != head.rstrip(".") else head
+
+
+def _sentence(text: str) -> str:
+    """Return the text with one full stop behind it, so that what follows does not run into it."""
+    return text if text.endswith(("!", "?", "…")) else f"{text.rstrip(' .:;,')}."
 
 
 def _status_of(exc: BaseException) -> int | None:
@@ -234,11 +239,14 @@ def _arguments(provider: str | None, name: str, environ: Mapping[str, str]) -> d
 
 def _missing_package(name: str, exc: ImportError) -> ModelError:
     found = _PACKAGE.search(str(exc))
-    package = found[1] if found else "of its provider"
+    if found is None:
+        return ModelError(f"The model {name!r} needs a package that is not installed: {_sentence(str(exc))}", _CHECK)
+    package = found[1].rstrip(".")
     extra = _EXTRAS.get(package)
     wanted = f"'edchat-widget[{extra}]'" if extra else package
-    hint = f"Install it: pip install {wanted}" if found else f"It says: {exc}"
-    return ModelError(f"The model {name!r} needs the package {package}, which is not installed.", hint)
+    return ModelError(
+        f"The model {name!r} needs the package {package}, which is not installed.", f"Install it: pip install {wanted}"
+    )
 
 
 def _pace(environ: Mapping[str, str]) -> float:

@@ -47,6 +47,20 @@ def test_missing_package_says_what_to_install() -> None:
     assert caught.value.hint == "Install it: pip install langchain-groq"
 
 
+def test_missing_package_without_a_name_says_what_it_was_told() -> None:
+    def create(name: str, **_: Any) -> Any:
+        raise ImportError("libfoo.so is missing")
+
+    with pytest.raises(ModelError) as caught:
+        load_model("ollama:x", environ={}, create=create)
+    assert str(caught.value) == "The model 'ollama:x' needs a package that is not installed: libfoo.so is missing."
+
+
+def test_what_the_provider_says_is_not_said_twice() -> None:
+    failure = explain_model_failure(StatusError(401, {"message": "The model's provider refused the key"}), environ={})
+    assert failure.message == "The model's provider refused the key."
+
+
 def test_missing_key_names_the_variable() -> None:
     with pytest.raises(ModelError, match="needs a key") as caught:
         load_model("mistralai:large", environ={})
@@ -76,7 +90,9 @@ def test_failure_in_the_constructor_is_one_sentence_without_the_key() -> None:
 
     with pytest.raises(ModelError) as caught:
         load_model("ollama:x", environ={}, create=create)
-    assert str(caught.value) == "The model 'ollama:x' could not be set up: bad thing with ***"
+    assert str(caught.value) == "The model 'ollama:x' could not be set up: bad thing with ***."
+    told = explain_model_failure(caught.value, environ={}).message
+    assert "with ***. Check EDCHAT_MODEL" in told, "sentences must not run together"
 
 
 class StatusError(Exception):
@@ -106,7 +122,7 @@ def test_status_decides_whether_to_try_again(status: int, retryable: bool) -> No
         StatusError(status, {"error": {"message": "the reason"}}), environ={}
     )
     assert again is retryable
-    assert message.endswith("It says: the reason")
+    assert message.endswith(". It says: the reason.")
 
 
 def test_models_own_message_comes_without_keys() -> None:
