@@ -47,6 +47,7 @@ async def create_story(
     labels: list[str] | None = None,
     assignee: Annotated[str | None, "who does it"] = None,
     technical_details: str | None = None,
+    language: Annotated[str | None, "of the defaults: en or de"] = None,
 ) -> Outcome:
     """Create one story in the backlog. Call it once for each story; several calls may go out together."""
     draft = StoryDraft(
@@ -63,6 +64,7 @@ async def create_story(
         labels=tuple(labels or ()),
         assignee=assignee or "",
         technical_details=technical_details or "",
+        language=language or "",
     )
     scope = runtime.context
 

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from edchat_protocol.artifacts import Story
 
-from . import defaults, rules
+from . import defaults, german, rules
 from .errors import AmbiguousStory, InvalidField, StoryNotFound, VersionConflict, shorten
 from .model import DEFAULT_PRIORITY, StoryChange, StoryDraft, StoryQuery
 
@@ -116,9 +116,9 @@ class Backlog:
             InvalidField: an unknown priority, status or type, or a limit outside 1 to 500.
         """
         if not 1 <= query.limit <= LIMIT_MAX:
-            raise InvalidField("limit", f"{query.limit} is out of range", f"1 to {LIMIT_MAX}")
+            raise InvalidField("limit", f"The limit is 1 to {LIMIT_MAX}; {query.limit} is not.")
         if query.offset < 0:
-            raise InvalidField("offset", f"{query.offset} is negative", "0 or more")
+            raise InvalidField("offset", f"The offset is 0 or more; {query.offset} is not.")
         where, values = _conditions(query)
         total = self._conn.execute(f"SELECT count(*) FROM stories WHERE {where}", values).fetchone()[0]  # noqa: S608
         rows = self._conn.execute(
@@ -210,13 +210,19 @@ class Backlog:
         found = [_decode(row[0]) for row in rows]
         wanted = rules.key_of(reference)
         exact = [s for s in found if rules.key_of(s.title) == wanted]
-        near = [s for s in found if all(w in rules.key_of(s.title) for w in words)]
+        near = [s for s in found if _has_words(s.title, words)]
         fits = exact or near
         if not fits:
             raise StoryNotFound(reference)
         if len(fits) > 1:
             raise AmbiguousStory(reference, fits)
         return fits[0]
+
+
+def _has_words(title: str, words: list[str]) -> bool:
+    """Say whether the title has all the words, whole, in singular or plural: "port" does not name an export."""
+    own = {form for word in _WORD.findall(rules.key_of(title)) for form in (word, word.removesuffix("s"))}
+    return all(word in own or word.removesuffix("s") in own for word in words)
 
 
 def differences(before: Story, after: Story) -> tuple[str, ...]:
@@ -256,6 +262,12 @@ def _story_from(draft: StoryDraft, *, epic: str) -> Story:
     if points is None:
         extent = f"{details}\n{description}"
         points = defaults.estimate(title, story_type, criteria=len(given), details=extent)
+    if draft.language.casefold().startswith("de") or (not draft.language and defaults.is_german(title)):
+        sentence_for_it = german.user_story_for(title, story_type)
+        criteria, checks = german.criteria_for(title, story_type), german.done_for(story_type)
+    else:
+        sentence_for_it = defaults.user_story_for(title, story_type)
+        criteria, checks = defaults.criteria_for(title, story_type, sentence), defaults.done_for(title, story_type)
     return Story(
         id="",
         title=title,
@@ -263,10 +275,10 @@ def _story_from(draft: StoryDraft, *, epic: str) -> Story:
         priority=rules.priority_of(draft.priority or DEFAULT_PRIORITY),
         status=rules.status_of(draft.status or "Backlog"),
         type=story_type,
-        user_story=sentence or defaults.user_story_for(title, story_type),
+        user_story=sentence or sentence_for_it,
         description=description,
-        acceptance_criteria=given or defaults.criteria_for(title, story_type, sentence),
-        definition_of_done=done or defaults.done_for(title, story_type),
+        acceptance_criteria=given or criteria,
+        definition_of_done=done or checks,
         points=points,
         labels=rules.labels_of(draft.labels),
         assignee=rules.assignee_of(draft.assignee),

@@ -79,10 +79,15 @@ _COUNTABLE = re.compile(
     re.IGNORECASE,
 )
 _GERMAN = re.compile(
-    r"[äöüß]|\b(?:und|oder|für|mit|der|die|das|den|dem|ein|eine|einen|meine?n?|nach|von|beim?|im|am|nicht|keine?|wird|sind|ist)\b|"
+    r"[äöüß]|\bpasswort\b|\b(?:und|oder|für|mit|der|die|das|den|dem|ein|eine|einen|meine?n?|nach|von|beim?|im|am|nicht|keine?|wird|sind|ist)\b|"
     r"\w{3}(?:ung|keit|heit|schaft|modus|ieren|laden|korb|konto|eichern|suche|versand|bestellung|rechnung(?:en)?)\b",
     re.IGNORECASE,
 )
+
+
+def is_german(text: str) -> bool:
+    """Say whether a title looks German."""
+    return _GERMAN.search(text) is not None
 
 
 def infer_type(text: str) -> StoryType:

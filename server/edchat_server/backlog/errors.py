@@ -9,7 +9,7 @@ BacklogErrorCode = Literal["invalid", "not_found", "ambiguous", "conflict"]
 
 
 class BacklogError(ValueError):
-    """A wish that cannot be met; nothing was changed. `str()` names the field and what is allowed."""
+    """A wish that cannot be met; nothing was changed. `str()` is a sentence for people."""
 
     code: BacklogErrorCode = "invalid"
 
@@ -19,10 +19,10 @@ class BacklogError(ValueError):
 
 
 class InvalidField(BacklogError):
-    """A value outside the rules of its field."""
+    """A value outside the rules of its field; the sentence says what is allowed."""
 
-    def __init__(self, field: str, problem: str, allowed: str) -> None:
-        super().__init__(f"{field}: {problem}; use {allowed}", field=field)
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence, field=field)
 
 
 class StoryNotFound(BacklogError):
@@ -32,7 +32,7 @@ class StoryNotFound(BacklogError):
 
     def __init__(self, wanted: str) -> None:
         super().__init__(
-            f"id: there is no story {shorten(wanted)!r}; list the stories to see which there are", field="id"
+            f"There is no story “{shorten(wanted)}”; list the stories to see which there are.", field="id"
         )
 
 
@@ -45,7 +45,7 @@ class AmbiguousStory(BacklogError):
         self.candidates = tuple(candidates)
         names = ", ".join(f"{s.id} ({shorten(s.title, 40)})" for s in self.candidates[:5])
         super().__init__(
-            f"id: {len(self.candidates)} stories fit {shorten(wanted)!r}: {names}; use one of these ids",
+            f"{len(self.candidates)} stories fit “{shorten(wanted)}”: {names}. Use one of these ids.",
             field="id",
         )
 
@@ -63,8 +63,8 @@ class VersionConflict(BacklogError):
         self.seen = seen
         what = "; ".join(differences) or "no field that is shown"
         super().__init__(
-            f"version: {current.id} is at version {current.version}, the change was made for version "
-            f"{expected}. Changed since: {what}. Look at the story again, then repeat the change",
+            f"{current.id} is at version {current.version}, the change was made for version "
+            f"{expected}. Changed since: {what}. Look at the story again, then repeat the change.",
             field="version",
         )
 

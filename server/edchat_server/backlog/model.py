@@ -16,7 +16,8 @@ class StoryDraft(msgspec.Struct, frozen=True, kw_only=True):
     """A story to be. Only the title is needed; what is empty gets a default that fits the title.
 
     Values are checked by `Backlog.create_story`, in any letter case: priority P0 to P3, status, type, and
-    points (1, 2, 3, 5, 8 or 13; None: estimated).
+    points (1, 2, 3, 5, 8 or 13; None: estimated). `language` is that of the defaults: ``de`` for German, else English
+    unless the title looks German.
     """
 
     title: str
@@ -33,6 +34,7 @@ class StoryDraft(msgspec.Struct, frozen=True, kw_only=True):
     assignee: str = ""
     technical_details: str = ""
     url: str = ""
+    language: str = ""
 
 
 class StoryChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,9 +39,8 @@ def title_of(text: str) -> str:
     """Return a title of 3 to 200 characters."""
     title = clean_line(text)
     if not TITLE_MIN <= len(title) <= TITLE_MAX:
-        shown = repr(shorten(title)) if title else "it"
-        problem = f"{shown} has a length of {len(title)}" if title else "it is empty"
-        raise InvalidField("title", problem, f"{TITLE_MIN} to {TITLE_MAX} characters")
+        problem = f"“{shorten(title)}” has {len(title)}" if title else "this one is empty"
+        raise InvalidField("title", f"A title needs {TITLE_MIN} to {TITLE_MAX} characters; {problem}.")
     return title
 
 
@@ -49,7 +48,7 @@ def epic_of(text: str) -> str:
     """Return an epic's name of up to 100 characters; empty gives the default epic."""
     epic = clean_line(text) or DEFAULT_EPIC
     if len(epic) > EPIC_MAX:
-        raise InvalidField("epic", f"the name has {len(epic)} characters", f"at most {EPIC_MAX} characters")
+        raise InvalidField("epic", f"The name of an epic has at most {EPIC_MAX} characters; this one has {len(epic)}.")
     return epic
 
 
@@ -82,14 +81,14 @@ def points_of(points: int | None) -> int | None:
     """Return the estimate, which is on the scale or None."""
     if points is None or (points in POINTS and not isinstance(points, bool)):
         return points
-    raise InvalidField("points", f"{points} is not on the scale", "one of " + ", ".join(map(str, POINTS)))
+    raise InvalidField("points", f"Points are one of {', '.join(map(str, POINTS))}; {points} is not.")
 
 
 def block_of(field: str, text: str) -> str:
     """Return a text of several lines, up to 20,000 characters."""
     block = clean_block(text)
     if len(block) > TEXT_MAX:
-        raise InvalidField(field, f"it has {len(block)} characters", f"at most {TEXT_MAX} characters")
+        raise InvalidField(field, f"The {_plain(field)} has at most {TEXT_MAX} characters; this one has {len(block)}.")
     return block
 
 
@@ -100,10 +99,12 @@ def items_of(
     found = {key_of(line): line for line in reversed([clean_line(i) for i in items]) if line}
     lines = tuple(reversed(found.values()))
     if len(lines) > most:
-        raise InvalidField(field, f"{len(lines)} items are too many", f"at most {most}")
+        raise InvalidField(field, f"A story has at most {most} items in {_plain(field)}; these are {len(lines)}.")
     for line in lines:
         if len(line) > longest:
-            raise InvalidField(field, f"an item has {len(line)} characters", f"at most {longest} in each")
+            raise InvalidField(
+                field, f"Each item in {_plain(field)} has at most {longest} characters; one has {len(line)}."
+            )
     return lines
 
 
@@ -116,7 +117,7 @@ def assignee_of(text: str) -> str | None:
     """Return who does it, without a leading @; None for nobody."""
     name = clean_line(text).lstrip("@")
     if len(name) > EPIC_MAX:
-        raise InvalidField("assignee", f"the name has {len(name)} characters", f"at most {EPIC_MAX}")
+        raise InvalidField("assignee", f"An assignee has at most {EPIC_MAX} characters; this one has {len(name)}.")
     return name or None
 
 
@@ -126,7 +127,7 @@ def url_of(text: str) -> str | None:
     if not url:
         return None
     if len(url) > ITEM_MAX or not url.lower().startswith(("https://", "http://")):
-        raise InvalidField("url", f"{shorten(url)!r} is no web address", "http:// or https://")
+        raise InvalidField("url", f"A link starts with http:// or https://; “{shorten(url)}” does not.")
     return url
 
 
@@ -137,4 +138,8 @@ def number_of(reference: str) -> int | None:
 
 
 def _not_one_of(field: str, given: str, allowed: tuple[str, ...]) -> InvalidField:
-    return InvalidField(field, f"{shorten(given)!r} is not known", "one of " + ", ".join(allowed))
+    return InvalidField(field, f"There is no {field} “{shorten(given)}”; use one of {', '.join(allowed)}.")
+
+
+def _plain(field: str) -> str:
+    return field.replace("_", " ")

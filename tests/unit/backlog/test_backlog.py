@@ -1,4 +1,5 @@
 
+import re
 import sqlite3
 from collections.abc import Iterator
 
@@ -167,7 +168,8 @@ def test_bad_value_names_the_field_and_what_is_allowed(
     with pytest.raises(InvalidField) as caught:
         backlog.create_story(StoryDraft(**fields), run_id=None, actor="a")
     assert caught.value.field == field
-    assert str(caught.value).startswith(f"{field}: ")
+    assert str(caught.value)[0].isupper()
+    assert str(caught.value).endswith(".")
     assert allowed in str(caught.value)
     assert create(backlog).id == "STORY-1", "a refused story must not use up a number"
 
@@ -192,9 +194,19 @@ def test_unknown_and_ambiguous_names(backlog: Backlog) -> None:
     create(backlog, "Login button")
     with pytest.raises(AmbiguousStory, match=r"STORY-1 .*STORY-2"):
         backlog.get_story("login")
-    for ref in ("STORY-9", "logout", "", "%", "' OR 1=1 --"):
+    for ref in ("STORY-9", "logout", "log", "", "%", "' OR 1=1 --"):
         with pytest.raises(StoryNotFound):
             backlog.get_story(ref)
+
+
+@pytest.mark.parametrize(
+    "title", ["Passwort-Reset", "Warenkorb speichern", "Suche kaputt für Gäste", "Prüfung evaluieren: evaluate"]
+)
+def test_german_title_gets_german_defaults(backlog: Backlog, title: str) -> None:
+    story = create(backlog, title)
+    assert story.user_story.startswith("Als ")
+    texts = " ".join((story.user_story, *story.acceptance_criteria, *story.definition_of_done))
+    assert not re.search(r"\b(?:the|when|and|is)\b", texts)
 
 
 def test_change_keeps_history(backlog: Backlog) -> None:
