@@ -16,7 +16,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from msgspec import json
 
-from .planner import Asked, Conversation, Outcome, Plan, StoryRef, understand, write_answer
+from .planner import Asked, Call, Conversation, Outcome, Plan, StoryRef, look_wider, understand, write_answer
 
 DEFAULT_PACE = 60.0
 """Words per second: fast to read along, slow enough to be seen streaming."""
@@ -102,16 +102,21 @@ class OfflinePlanner(BaseChatModel):
         earlier, text, answers = _turn(messages)
         plan = understand(text, conversation_of(earlier))
         if answers:
-            return AIMessage(write_answer(plan, outcomes_of(answers)))
+            outcomes = outcomes_of(answers)
+            wider = look_wider(plan, tuple(o.total for o in outcomes))
+            if wider:
+                return self._calling(wider)
+            return AIMessage(write_answer(plan, outcomes), additional_kwargs=_remember_failed(outcomes))
         missing = {c.tool for c in plan.calls} - set(tool_names) if tool_names is not None else set()
         if missing:
             return AIMessage(f"I would need the tool {', '.join(sorted(missing))}; nothing was changed.")
         if not plan.calls:
             return AIMessage(plan.say, additional_kwargs=_remember(plan))
-        calls = [
-            {"name": c.tool, "args": c.args, "id": self.new_id(), "type": "tool_call"} for c in plan.calls
-        ]
-        return AIMessage("", tool_calls=calls)
+        return self._calling(plan.calls)
+
+    def _calling(self, calls: tuple[Call, ...]) -> AIMessage:
+        made = [{"name": c.tool, "args": c.args, "id": self.new_id(), "type": "tool_call"} for c in calls]
+        return AIMessage("", tool_calls=made)
 
 
 def conversation_of(messages: Sequence[BaseMessage]) -> Conversation:
@@ -183,6 +188,15 @@ def _remember(plan: Plan) -> dict[str, Any]:
     # As text, so that merging stream chunks cannot rearrange it. Its presence also says that the ids in the
     # answer are examples or questions, and were not shown as results.
     return {_MEMORY: json.encode(plan.asked).decode()}
+
+
+def _remember_failed(outcomes: tuple[Outcome, ...]) -> dict[str, Any]:
+    """Remember a change whose story was named by words that fit none or several, for the id in the next message."""
+    failed = [o for o in outcomes if not o.ok and o.tool == "update_story" and not _ID.fullmatch(str(o.args.get("id")))]
+    if len(outcomes) != 1 or not failed:
+        return {}
+    args = {k: v for k, v in failed[0].args.items() if k != "id"}
+    return {_MEMORY: json.encode(Asked("which", args)).decode()}
 
 
 def _asked(messages: Sequence[BaseMessage]) -> Asked | None:

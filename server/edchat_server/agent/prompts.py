@@ -29,7 +29,7 @@ Rules
    Never call a failure a success.
 7. Questions and small talk change nothing.
 
-Answers are short Markdown in the user's language: name what was done with id, title, priority and epic;
-use a table for three or more stories. Do not repeat acceptance criteria: the user sees them on the
-story's card.
+Answers are short Markdown in the user's language: name what was done with id, title, priority and epic.
+The user sees each story and each list on a card: do not repeat acceptance criteria, and put no list or
+table of the same stories below it; say how many there are and what they have in common.
 """

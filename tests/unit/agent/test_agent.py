@@ -212,7 +212,7 @@ def test_refused_call_is_an_error_that_names_field_and_fix(scope: Any) -> None:
     answer = asyncio.run(talk.say("Create a P7 story for broken things"))
     (result,) = talk.messages("tools")
     assert result.status == "error"
-    assert result.content == "priority: 'P7' is not known; use one of P0, P1, P2, P3"
+    assert result.content == "There is no priority “P7”; use one of P0, P1, P2, P3."
     assert result.artifact["data"]["field"] == "priority"
     assert "was not created" in answer
     assert "P0, P1, P2, P3" in answer
@@ -287,16 +287,72 @@ def test_talk_and_questions_change_nothing(scope: Any, text: str) -> None:
     assert len(scope.lines()) == 1
 
 
-def test_list_is_a_table_with_its_artifact(scope: Any) -> None:
+def test_list_is_one_sentence_beside_its_card(scope: Any) -> None:
     scope.add(title="Pipes | and <b>tags</b>", priority="P0")
     scope.add(title="Login", epic="Security")
     talk = Talk(scope)
     answer = asyncio.run(talk.say("list all stories"))
-    assert "| STORY-1 | P0 | Pipes \\| and \\<b\\>tags\\</b\\> |" in answer
+    assert answer == "**2** stories: STORY-1 and STORY-2."
     (result,) = talk.messages("tools")
     assert result.artifact["type"] == "stories"
     assert (result.artifact["data"]["total"], len(result.artifact["data"]["stories"])) == (2, 2)
     assert "**1** story" in asyncio.run(talk.say("how many stories are in Security?"))
+
+
+def test_long_lists_are_counted_and_named_by_their_filters(scope: Any) -> None:
+    for n in range(5):
+        scope.add(title=f"Feature number {n}", epic="Growth" if n else "Search", priority="P1", points=3)
+    talk = Talk(scope)
+    assert asyncio.run(talk.say("list P1 stories")) == "**5** stories with priority P1."
+    assert asyncio.run(talk.say("list the top 2 stories")) == "**5** stories; the first 2 are shown."
+    assert asyncio.run(talk.say("how many points are left?")) == "**15 points** in **5** open stories."
+    epics = "**2** epics, with the number of stories: Growth (4), Search (1)."
+    assert asyncio.run(talk.say("which epics are there?")) == epics
+    assert asyncio.run(talk.say("Create stories: login and logout")) == "Created **2 stories**: STORY-6 and STORY-7."
+
+
+def test_words_of_a_question_that_fit_nothing_are_named_and_left_out(scope: Any) -> None:
+    scope.add(title="Login", priority="P1")
+    scope.add(title="Logout")
+    talk = Talk(scope)
+    answer = asyncio.run(talk.say("which P1 stories are overdue?"))
+    assert answer == (
+        "I did not understand “overdue”, and no story has these words. Without them: **1** story with priority P1: STORY-1."
+    )
+    assert [m.artifact["data"]["total"] for m in talk.messages("tools")] == [0, 1]
+    assert "“login”: STORY-1." in asyncio.run(talk.say("list login stories"))
+
+
+def test_story_that_was_never_shown_is_found_by_its_title_or_asked_for(scope: Any) -> None:
+    scope.add(title="Saved filters")
+    scope.add(title="Fuzzy matching")
+    talk = Talk(scope)
+
+    async def run() -> list[str]:
+        said = ["show STORY-2", "Change the priority of the saved filters story to P0", "Set the gift card story to P1", "#2"]
+        return [await talk.say(text) for text in said]
+
+    _, changed, unknown, after = asyncio.run(run())
+    assert "**STORY-1**" in changed
+    assert unknown == (
+        "There is no story “gift card”; list the stories to see which there are. Nothing was changed; which story do you "
+        "mean? Tell me its id, like STORY-3."
+    )
+    assert "**STORY-2**" in after
+    assert [scope.story(str(n)).priority for n in (1, 2)] == ["P0", "P1"]
+
+
+def test_german_wish_makes_a_german_story(scope: Any) -> None:
+    asyncio.run(Talk(scope).say("Erstelle eine Story für Logout"))
+    story = scope.story("1")
+    assert story.user_story == "Als Nutzer möchte ich „Logout“, damit ich mein Ziel leichter erreiche."
+    assert story.acceptance_criteria[0].startswith("Angenommen, ")
+    assert story.definition_of_done[0].startswith("Jedes Akzeptanzkriterium")
+
+
+def test_title_that_is_too_short_is_refused_in_a_sentence(scope: Any) -> None:
+    answer = asyncio.run(Talk(scope).say("Create a story titled X"))
+    assert answer == "**The story “X” was not created**: A title needs 3 to 200 characters; “X” has 1."
 
 
 def test_empty_list_says_which_epics_there_are(scope: Any) -> None:

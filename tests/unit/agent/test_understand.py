@@ -22,10 +22,12 @@ STORIES = (
 NONE = Conversation()
 ONE = Conversation(shown=STORIES[:1], known=STORIES[:1])
 THREE = Conversation(shown=STORIES, listed=STORIES, known=STORIES)
+LAST = Conversation(shown=STORIES[2:], known=STORIES)
 BY_NAME = {"NONE": NONE, "ONE": ONE, "THREE": THREE}
 TABLE = [
     *((s, calls, NONE) for s, calls in sentences.NOTHING_SHOWN),
     *((s, calls, ONE) for s, calls in sentences.ONE_SHOWN),
+    *((s, calls, LAST) for s, calls in sentences.LAST_SHOWN),
     *((s, calls, THREE) for s, calls in sentences.THREE_SHOWN),
 ]
 
@@ -48,6 +50,21 @@ def test_nothing_happens_and_something_is_said(sentence: str, shown: str, kind: 
     plan = understand(sentence, BY_NAME[shown])
     assert (plan.calls, plan.kind) == ((), kind)
     assert plan.say
+
+
+def test_words_that_fit_several_titles_are_asked_about() -> None:
+    known = (StoryRef("STORY-1", "Saved filters"), StoryRef("STORY-2", "Shared filters"), StoryRef("STORY-3", "Login"))
+    plan = understand("set the priority of filters to P0", Conversation(shown=known[2:], known=known))
+    assert (plan.calls, plan.kind) == ((), "ask")
+    assert "STORY-1 (Saved filters), STORY-2 (Shared filters)" in plan.say
+    after = Conversation(shown=known[2:], known=known, asked=plan.asked)
+    assert calls_of(understand("STORY-2", after)) == [("update", {"id": "STORY-2", "priority": "P0"})]
+
+
+def test_title_with_and_in_it_is_one_story() -> None:
+    known = (StoryRef("STORY-1", "Search and filters"), StoryRef("STORY-2", "Login"))
+    plan = understand("set search and filters to P0", Conversation(shown=known[1:], known=known))
+    assert calls_of(plan) == [("update", {"id": "STORY-1", "priority": "P0"})]
 
 
 def test_who_it_is_is_said_honestly() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from .plan import Plan
 from .text import escape
 
-MAX_ROWS = 50
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,15 @@ class Outcome:
         """The story of the artifact; empty if there is none."""
         return self.artifact["data"] if self.ok and self.artifact and self.artifact["type"] == "story" else {}
 
+    @property
+    def total(self) -> int:
+        """How many stories fit in all; 1 where nothing was listed."""
+        data = self.artifact["data"] if self.ok and self.artifact else {}
+        return int(data.get("total", 1))
+
 
 def write_answer(plan: Plan, outcomes: tuple[Outcome, ...]) -> str:
-    """Return the answer to the user."""
+    """Return the answer to the user. What the cards show is not said again."""
     good = [o for o in outcomes if o.ok]
     parts = [plan.say] if plan.say and good else []
     created = [o.story for o in good if o.tool == "create_story"]
@@ -41,7 +47,7 @@ def write_answer(plan: Plan, outcomes: tuple[Outcome, ...]) -> str:
     if looked_up:
         parts.append("\n\n".join(_one(s) for s in looked_up))
     if lists:
-        parts.append(_epics(lists) if plan.kind == "epics" else _listed(plan, lists))
+        parts.append(_epics(lists) if plan.kind == "epics" else _answered(plan, lists))
     parts.extend(_failed(o) for o in outcomes if not o.ok)
     return (
         "\n\n".join(parts)
@@ -59,7 +65,9 @@ def _created(stories: list[dict[str, Any]]) -> str:
         if story.get("assignee"):
             extras.append(f"assigned to {escape(story['assignee'])}")
         return f"Created {_name(story)}, with {', '.join(extras)}."
-    return f"Created {len(stories)} stories:\n\n{_table(stories)}"
+    ids = [str(s["id"]) for s in stories]
+    named = _and(ids) if len(ids) <= MAX_NAMED else f"{ids[0]} to {ids[-1]}"
+    return f"Created **{len(stories)} stories**: {named}."
 
 
 def _updated(outcome: Outcome) -> str:
@@ -82,6 +90,14 @@ def _one(story: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
+def _answered(plan: Plan, lists: list[Outcome]) -> str:
+    wider = lists[len(plan.calls) :] if plan.guess else []
+    if not wider:
+        return _listed(plan, lists)
+    lost = f"I did not understand “{escape(plan.guess)}”, and no story has these words."
+    return f"{lost} Without them: {_listed(plan, wider)}"
+
+
 def _listed(plan: Plan, lists: list[Outcome]) -> str:
     stories: list[dict[str, Any]] = []
     total = 0
@@ -95,13 +111,20 @@ def _listed(plan: Plan, lists: list[Outcome]) -> str:
         epics = re.search(r"^Epics that exist: .*$", lists[0].content, re.MULTILINE)
         known = f" {escape(epics[0])}." if epics and lists[0].args.get("epic") else ""
         return f"I found no {opened}story{what}.{known}"
-    plural = "story" if total == 1 else "stories"
-    head = f"**{total}** {opened}{plural}{what}"
-    if plan.kind == "count" and total > 10:
-        return f"{head}."
-    shown = stories[:MAX_ROWS]
-    more = f" (the first {len(shown)} are shown)" if len(shown) < total else ""
-    return f"{head}{more}:\n\n{_table(shown)}"
+    head = f"**{total}** {opened}{'story' if total == 1 else 'stories'}{what}"
+    if plan.kind == "points":
+        return _sum_of_points(head, stories, total)
+    if len(stories) < total:
+        return f"{head}; the first {len(stories)} are shown."
+    return f"{head}: {_and([s['id'] for s in stories])}." if total <= MAX_NAMED else f"{head}."
+
+
+def _sum_of_points(head: str, stories: list[dict[str, Any]], total: int) -> str:
+    estimated = [s["points"] for s in stories if s.get("points")]
+    none = len(stories) - len(estimated)
+    notes = f", {none} of them without an estimate" if none else ""
+    notes += f", of which I counted the first {len(stories)}" if len(stories) < total else ""
+    return f"**{_points(sum(estimated))}** in {head}{notes}."
 
 
 def _filters(lists: list[Outcome]) -> str:
@@ -124,8 +147,9 @@ def _epics(lists: list[Outcome]) -> str:
             counts[story["epic"]] = counts.get(story["epic"], 0) + 1
     if not counts:
         return "There are no epics yet: the backlog is empty."
-    rows = "\n".join(f"| {escape(name)} | {count} |" for name, count in sorted(counts.items()))
-    return f"| Epic | Stories |\n|---|---|\n{rows}"
+    named = [f"{escape(name)} ({count})" for name, count in sorted(counts.items())]
+    epics = "epic" if len(counts) == 1 else "epics"
+    return f"**{len(counts)}** {epics}, with the number of stories: {', '.join(named)}."
 
 
 def _failed(outcome: Outcome) -> str:
@@ -135,7 +159,10 @@ def _failed(outcome: Outcome) -> str:
         "get_story": f"I could not look up {outcome.args.get('id', 'the story')}",
         "list_stories": "I could not list the stories",
     }.get(outcome.tool, f"{outcome.tool} failed")
-    why = outcome.content.removeprefix("id: ").rstrip(".")
+    why = outcome.content.rstrip(".")
+    code = outcome.artifact["data"].get("code") if outcome.artifact else ""
+    if outcome.tool == "update_story" and code in {"not_found", "ambiguous"}:
+        return f"{escape(why)}. Nothing was changed; which story do you mean? Tell me its id, like STORY-3."
     return f"**{escape(wish)}**: {escape(why)}."
 
 
@@ -151,17 +178,5 @@ def _points(points: int) -> str:
     return f"{points} point" if points == 1 else f"{points} points"
 
 
-def _table(stories: list[dict[str, Any]]) -> str:
-    cells = (
-        (
-            s["id"],
-            s["priority"],
-            escape(s["title"]),
-            escape(s["epic"]),
-            s["status"],
-            f"{s.get('points') or '–'}",
-        )
-        for s in stories
-    )
-    rows = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    return f"| Id | Priority | Title | Epic | Status | Points |\n|---|---|---|---|---|---|\n{rows}"
+def _and(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -22,6 +22,7 @@ _LEAD = re.compile(
     r"with (?:the )?(?:title|name)|(?:the )?title(?: is)?|mit dem titel)\b(?!-)\s*|[\s:：,;.–—-]+)+",
     _I,
 )
+_BOLD = re.compile(r"(\*{2,3})(?=\S)([^*\n]{1,200}?)(?<=\S)\1")
 _REPORTED = re.compile(r"^(?:\w+\s)?(?:users?|customers?|people|somebody|someone|we)\s(?:report|say|complain|see)(?:ed|s)?\s(?:about\s|that\s)", _I)
 _ARTICLE = re.compile(r"^(?:an?|the|our|some|eine?n?|der|die|das)\s+(?=\S)", _I)
 _TRAIL = re.compile(
@@ -125,7 +126,7 @@ def _lone_epic(technical: str, args: dict[str, Any]) -> str:
 
 def clean_title(masked: Masked, text: str) -> str:
     """Return a title as it should be written: no connecting words around it, a capital in front."""
-    text = text.replace(GAP, " ")
+    text = _BOLD.sub(r"\2", text.replace(GAP, " "))
     if is_quote(text):
         return masked.restore(text.strip(" .,:;"))
     text = _REPORTED.sub("", _LEAD.sub("", text.strip()))

@@ -82,11 +82,11 @@ _NAME = rf"(?:{_Q}|[\w.'’-]*\w(?:\s(?-i:[A-ZÄÖÜ])[\w'’-]+)?)"
 _ASSIGNEE = (
     re.compile(
         r"\b(?:and\s+)?(?:assign(?:ed)?(?:\s(?:it|this|that|them))?\s+to|assignee\s*(?:is\b|to\b|:|=)|"
-        rf"owner\s*(?:is\b|:|=)|owned\sby|zugewiesen\san|weise\s(?:sie|es)\s)\s*@?(?P<a>{_NAME})",
+        rf"owner\s*(?:is\b|:|=)|owned\sby|zugewiesen\san|weise\s(?:sie|es)\s)\s*@?(?P<a>{_NAME})(?![\w(])",
         _I,
     ),
     re.compile(rf"[,;\n{GAP}]\s*(?:assignee|owner)\s+(?P<a>{_NAME})", _I),
-    re.compile(r"(?:\bfor\s)?(?<![\w.])@(?P<a>\w[\w.-]{0,38}\w)"),
+    re.compile(r"(?:\bfor\s)?(?<![\w.])@(?P<a>\w[\w.-]{0,38}\w)(?=[\s,;:!?)\x1f]|\.(?!\w)|$)"),
 )
 _LABEL_WORD = r"#?\w[\w/+.-]*"
 _LABEL_LIST = rf"(?P<l>(?:{_Q}|{_LABEL_WORD}){_END}(?:\s*(?:,\s*and\b|,|and\b|und\b|&)\s*(?:{_Q}|{_LABEL_WORD}){_END}){{0,9}})"

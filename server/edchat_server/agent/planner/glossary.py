@@ -27,8 +27,9 @@ _OTHER_NAMES = {
 }  # fmt: skip
 _TERM = rf"(?:{either(_MEANINGS, _OTHER_NAMES)})"
 _ASKED = re.compile(
-    rf"^(?:what(?:['’]s|\s(?:is|are|does|do))|whats|explain|define|how\s(?:do|does)|was\s(?:ist|sind|heißt|bedeutet))\s(?:exactly\s|genau\s)?"
-    rf"(?P<article>(?:an?|the|eine?)\s)?(?:difference\sbetween\s(?:an?\s)?)?(?P<one>{_TERM})(?:\s(?:and|or|vs\.?)\s(?:an?\s)?(?P<two>{_TERM}))?"
+    rf"^(?:(?:what(?:['’]s|\s(?:is|are|does|do))|whats|explain|define|how\s(?:do|does)|was\s(?:ist|sind|heißt|bedeutet)|tell\sme)\s(?:exactly\s|genau\s)?|(?=(?:the\s)?difference))"
+    rf"(?P<article>(?:an?|the|eine?|der)\s)?(?:(?:difference|unterschied)\s(?:between|zwischen)\s(?:(?:an?|the|eine[mr]?)\s)?)?(?P<one>{_TERM})"
+    rf"(?:\s(?:and|or|vs\.?|versus|und|oder)\s(?:(?:an?|the|eine[mr]?)\s)?(?P<two>{_TERM}))?"
     r"(?P<meaning>\s(?:mean|means|work|for|stand\sfor)\b)?[\s?.!]*$",
     re.IGNORECASE,
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-PlanKind = Literal["create", "update", "get", "list", "count", "epics", "ask", "talk", "unknown"]
+PlanKind = Literal["create", "update", "get", "list", "count", "points", "epics", "ask", "talk", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,12 @@ class Call:
 class Plan:
     """What to do about one message: tool calls, or something to say.
 
-    `say` is the answer where there are no calls, and a remark before the answer where there are some.
+    `say` is the answer where there are no calls, and a remark before the answer where there are some. `guess`: the
+    words of a question that fit nothing else and were searched for in the stories.
     """
 
     kind: PlanKind
     calls: tuple[Call, ...] = ()
     say: str = ""
     asked: Asked | None = field(default=None)
+    guess: str = ""

@@ -1,3 +1,4 @@
+
 """From a question about the backlog to calls of list_stories and get_story."""
 
 import re
@@ -14,12 +15,16 @@ _Q = r"\ue000[0-9]+\ue001"
 _HEAD = re.compile(
     r"^(?:list|show|display|print|give\sme|get|fetch|find|search|look\sfor|look\sup|view|see|open|which|what(?:'s|’s|\sis|\sare)?|"
     r"whats|how\smany|how\smuch|count|number\sof|any(?:thing)?|are\sthere|is\sthere|do\swe\s(?:already\s)?have|have\swe|tell\sme|details?|describe|"
-    r"status|summar(?:y|i[sz]e)|overview|who|where|zeige?|liste|welche[rs]?|was|wie\sviele|finde|suche|gib|anzahl|my|all|is|has|does|did|how\sfar|"
+    r"status|summar(?:y|i[sz]e)|overview|who|where|zeige?|liste|welche[rs]?|was|wie\sviele|finde|suche|gib|anzahl|my|all|is|has|does|did|how\sfar|total|sum|"
     r"everything|recap|read|explain)\b"
     rf"|^(?:(?:p[0-9]|{PRIORITY}|{STATUS}|{either(OPEN_WORDS)})\s)?{PLURAL}\b",
     _I,
 )
 _COUNT = re.compile(r"\b(?:how\smany|count|number\sof|wie\sviele|anzahl)\b", _I)
+_POINTS = re.compile(
+    r"\b(?:how\s(?:many|much)|number\sof|total|sum\sof|count(?:\sthe)?|wie\sviele)\s(?:of\s)?(?:the\s|all\s|story\s){0,2}(?:points?|punkte)\b",
+    _I,
+)
 _EPICS = re.compile(r"\b(?:epics)\b", _I)
 _EVERYTHING = re.compile(
     r"^(?:(?:list|show|display|zeige?|liste)(?:\s(?:me|them|mir))?(?:\s(?:all|everything|alle|alles))?|all|everything|"
@@ -84,7 +89,7 @@ _NOISE = re.compile(
     rf"\b(?:{NOUN}|list|show|display|print|give|get|fetch|find|search|look|up|view|see|open|which|what|what's|whats|how|many|much|"
     r"count|number|any|are|is|there|do|does|did|we|have|has|tell|me|us|my|our|your|all|the|a|an|of|in|on|at|to|for|with|and|or|please|"
     r"priority|prio|status|backlog|currently|current|now|still|right|today|by|epic|epics|exist|existing|that|this|these|those|"
-    r"zeige?|zeig|liste|mir|alle|welche[rs]?|sind|was|ist|wie|viele|gibt|es|im|der|die|das|den|von|mit|s|been|be|i|you|can|"
+    r"zeige?|zeig|liste|mir|alle|welche[rs]?|sind|was|ist|wie|viele|gibt|es|im|der|die|das|den|von|mit|s|been|be|i|you|can|yet|were|whats|"
     r"every|everything|something|anything|already|far|along|how's|each|so|far|left|work|works|not|items?|overview|summary|summari[sz]e|board|state|go|done|finde|suche|gib|"
     r"anzahl|haben|wir|nach|bitte|whole|entire|full|complete|top|first|last|latest|only|max|limit|whats|s|it|need|needs)\b",
     _I,
@@ -124,7 +129,10 @@ def _list(masked: Masked, text: str, conv: Conversation) -> Plan | None:
     rest, priorities = _take_priorities(rest)
     rest = _take_states(rest, args)
     rest = _take_epic(masked, rest, args, conv)
-    subject = bool(args) or bool(priorities) or _BACKLOG.search(text) is not None
+    points = _POINTS.search(rest) is not None
+    rest = _POINTS.sub(" ", rest)
+    guess = ""
+    subject = points or bool(args) or bool(priorities) or _BACKLOG.search(text) is not None
     left = " ".join(w for w in re.findall(rf"{_Q}|[\w&-]+", _NOISE.sub(" ", rest)) if w != "-")
     if left:
         name = masked.restore(left)
@@ -132,17 +140,28 @@ def _list(masked: Masked, text: str, conv: Conversation) -> Plan | None:
         if known and "epic" not in args:
             args["epic"] = known
             subject = True
-        elif subject and (re.search(rf"\b{NOUN}\b", text, _I) or "text" in args):
+        elif subject and (points or re.search(rf"\b{NOUN}\b", text, _I) or "text" in args):
+            guess = "" if "text" in args else name
             args.setdefault("text", name)
         else:
             return None
     if not subject:
         return None
-    kind = "count" if _COUNT.search(text) else "list"
+    if points:
+        if re.search(r"\bleft\b", text, _I):
+            args.setdefault("status", "open")
+        args["limit"] = 500
     calls = tuple(Call("list_stories", {**args, "priority": p}) for p in priorities) or (
         Call("list_stories", args),
     )
-    return Plan("count" if kind == "count" else "list", calls)
+    return Plan("points" if points else "count" if _COUNT.search(text) else "list", calls, guess=guess)
+
+
+def look_wider(plan: Plan, totals: tuple[int, ...]) -> tuple[Call, ...]:
+    """Return the calls without the words that were not understood, if no story has them; else nothing."""
+    if not plan.guess or len(totals) != len(plan.calls) or any(totals):
+        return ()
+    return tuple(Call(c.tool, {k: v for k, v in c.args.items() if k != "text"}) for c in plan.calls)
 
 
 def _take_words(masked: Masked, text: str, args: dict[str, Any]) -> str:

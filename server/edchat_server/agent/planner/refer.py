@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .fields import GAP
 from .plan import Conversation, StoryRef
-from .words import NOUN, NUMBER_WORDS, ORDINAL, ORDINALS, STATUS, STORY_ID
+from .words import NOUN, NUMBER_WORDS, ORDINAL, ORDINALS, SINGULAR, STATUS, STORY_ID
 
 _I = re.IGNORECASE
 _IDS = re.compile(rf"(?<!\w)(?:{STORY_ID}|(?P<bare>(?<=\bnumber\s)[0-9]{{1,9}}\b))", _I)
@@ -22,8 +22,10 @@ _MANY = re.compile(
     _I,
 )
 _ONE = re.compile(
-    rf"\b(?:it|that\sone|this\sone|(?:this|that|the\ssame)\s(?:story|ticket|task|bug|spike|item|one)|the\s(?:story|ticket)|"
-    rf"its|es|sie|diese\s{NOUN}|die\sstory|that|this)\b",
+    rf"\b(?:it|that\sone|this\sone|(?:this|that|the\ssame)\s(?:story|ticket|task|bug|spike|item|one)|"
+    rf"the\s(?:story|ticket)(?!\s(?:about|on|for|called|titled|named|with|that|which|where)\b)|"
+    # "this saved filters story" and "the story that …" name one; they do not point at the last one.
+    rf"its|es|sie|diese\s{NOUN}|die\sstory|(?<!story\s)(?<!ticket\s)(?<!bug\s)(?<!task\s)(?:that|this)(?!\s(?:[\w-]+\s){{1,4}}{SINGULAR}\b))\b",
     _I,
 )
 
@@ -107,11 +109,16 @@ def by_title(text: str, conv: Conversation) -> str:
     )
     if match is None:
         return ""
-    words = {w for w in re.findall(r"\w+", match["w"].casefold()) if len(w) > 2}
-    if not words:
-        return ""
-    fits = [ref.id for ref in conv.known if words <= set(re.findall(r"\w+", ref.title.casefold()))]
-    return fits[0] if len(fits) == 1 else ""
+    fits = titled_with(match["w"], conv)
+    return fits[0].id if len(fits) == 1 else ""
+
+
+def titled_with(phrase: str, conv: Conversation) -> tuple[StoryRef, ...]:
+    """Return the stories seen whose title is the phrase, or else those that have all its words."""
+    words = set(re.findall(r"\w+", phrase.casefold()))
+    titles = [(ref, re.findall(r"\w+", ref.title.casefold())) for ref in conv.known]
+    exact = tuple(ref for ref, title in titles if set(title) == words)
+    return exact or tuple(ref for ref, title in titles if words <= set(title))
 
 
 def _says_of(text: str, title: str) -> bool:

@@ -5,7 +5,7 @@
 import re
 
 from .plan import Plan
-from .words import NOUN
+from .words import NOUN, PRIORITY
 
 _I = re.IGNORECASE
 
@@ -74,6 +74,13 @@ _ISSUE = re.compile(
     r"\b(?:github|gitlab|jira)\b[^\n]{0,40}\bissue\b|\bissue\sfor\s(?:story|it\b|that\b|#)", _I
 )
 
+_PRIORITISE = re.compile(rf"^(?:re-?|de-?)?prioriti[sz]e\b(?![^\n]{{0,200}}\b(?:p[0-9]|{PRIORITY})\b)", _I)
+_RESHAPE = re.compile(
+    rf"^(?:(?:can|could|will)\s(?:you|we|i)\s)?(?:split|divide|break(?=\s[^\n]{{1,80}}\s(?:up|down|into)\b|\s(?:up|down)\b)|merge|combine|join|duplicate|copy|clone|teile|kopiere)\b"
+    rf"[^\n]{{0,80}}\b(?:stor(?:y|ies)|#?[0-9]+|it|this|that|them|{NOUN}|(?:in(?:to)?|up|down)(?:\s\w+)?)\W*$",
+    _I,
+)
+
 _MISSING_FIELD = re.compile(
     rf"^(?!(?:add|make|give|put)\s(?:\w+\s){{0,4}}?{NOUN}\b\s?(?:for|about|to|that|called|in|:))"
     r"(?:set|change|update|add|move|put|push|give|make|assign|schedule|plan|setze?|verschiebe?|it|this|that|its|stor(?:y|ies)[\s_-]?#?[0-9]{1,9}|#[0-9]{1,9})\b"
@@ -128,6 +135,18 @@ def no_action(text: str) -> Plan | None:
         return Plan("talk", say=f"Yes. {CAN_DO}")
     if _HYPOTHETICAL.match(text):
         return Plan("talk", say=f"I cannot judge that, so nothing was changed. {_RULES}")
+    if _PRIORITISE.match(text):
+        return Plan(
+            "talk",
+            say="I change a priority only when you name the story and the priority, as in “set STORY-3 to P0”, so nothing was "
+            "changed. “What should I work on next?” lists the most important open stories.",
+        )
+    if _RESHAPE.match(text):
+        return Plan(
+            "talk",
+            say="I cannot split, merge or copy stories yet, so nothing was changed. You can create the new stories, as in "
+            "“create two stories: … and …”, and change the old one.",
+        )
     return _missing_field(text)
 
 

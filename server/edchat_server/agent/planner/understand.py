@@ -3,6 +3,7 @@
 """One message and the conversation so far in, a plan out. Nothing else goes in and nothing else happens."""
 
 import re
+from dataclasses import replace
 
 from .create import only_gaps, plan_create
 from .fields import GAP, USER_STORY, find_fields, known_epic
@@ -21,6 +22,14 @@ HEAD_MAX = 600
 DESCRIPTION_MAX = 20_000
 
 _I = re.IGNORECASE
+_GERMAN = re.compile(
+    r"\b(?:erstelle?n?|erzeugen?|anlegen|lege|füge|schreibe|bitte|eine[nrms]?|neue[rsn]?|für|und|möchte|brauchen?|kannst|wir|ich|nach|"
+    r"priorität|aufgabe|fehler|das|im\sepic)\b",
+    _I,
+)
+# An emoji or a mark of bold in front of the order is no part of it.
+_DECORATION = re.compile(r"^(?:[^\w\s\x00-\x7f\ue000\ue001“„«‘•–—→…¿¡]\ufe0f?\s*)+(?=\S)")
+_BOLD_ORDER = re.compile(r"^\*{2,3}([^*\n]{1,80})\*{2,3}(?=\W)")
 _POLITE = re.compile(
     r"^(?:(?:hi|hey|hello|ok|okay|please|pls|kindly|now|then|and|also|so|well|great|thanks|thank\syou|perfect|alright|actually|next|first|"
     r"hallo|bitte|und|dann|just|quickly|good\s(?:morning|afternoon|evening)|guten\s(?:tag|morgen)|finally|yes|no|nein|ja)\b[\s,!.:;–-]*"
@@ -143,7 +152,13 @@ def _understand(text: str, conversation: Conversation) -> Plan:
     masked = mask(text)
     masked = Masked(mend(masked.text), masked.quotes)
     plan = _reply(masked, conversation) if conversation.asked else None
-    return plan or small_talk(text) or _wish(masked, _without_politeness(masked.text), conversation) or lost()
+    plan = plan or small_talk(text) or _wish(masked, _without_politeness(masked.text), conversation) or lost()
+    return _in_german(plan) if plan.kind == "create" and _GERMAN.search(masked.text) else plan
+
+
+def _in_german(plan: Plan) -> Plan:
+    calls = (Call(c.tool, {**c.args, "language": "de"}) if c.tool == "create_story" else c for c in plan.calls)
+    return replace(plan, calls=tuple(calls))
 
 
 def _wish(masked: Masked, text: str, conv: Conversation) -> Plan | None:
@@ -348,6 +363,7 @@ def _is_object(before: str, conv: Conversation) -> bool:
 
 
 def _without_politeness(text: str) -> str:
+    text = _BOLD_ORDER.sub(r"\1", _DECORATION.sub("", text))
     for _ in range(8):
         shorter = _POLITE.sub("", text, count=1).lstrip()
         if shorter == text or not shorter:
