@@ -20,15 +20,18 @@ from edchat_protocol.messages import (
     ToolCallPart,
 )
 
+from . import markdown
 from .errors import sentences
 from .view import View
 
 _FONT = "font-family:system-ui,sans-serif;font-size:14px;line-height:1.45"
-_CARD = (
-    "border:1px solid #8884;border-left:4px solid {color};border-radius:8px;"
-    "padding:8px 12px;margin:8px 0;max-width:44rem"
-)
-_COLORS = {"P0": "#b3261e", "P1": "#b25e00", "P2": "#1f6feb", "P3": "#57606a"}
+_CARD = "border:1px solid #8886;border-radius:12px;padding:12px 14px;margin:8px 0;max-width:44rem"
+_SMALL = "font-size:12.5px;opacity:.8"
+_WRITTEN = "white-space:pre-wrap;overflow-wrap:anywhere"
+# No one colour reads well on a white page and on a black one. Text has the page's own; a badge brings its ground.
+_COLORS = {"P0": "#b42318", "P1": "#a34708", "P2": "#1d4fd8", "P3": "#4d5562"}
+_WORDS = {"P0": "Critical", "P1": "High", "P2": "Normal", "P3": "Low"}
+_EMPTY = "No messages yet. Run this cell in Jupyter to open the chat."
 _STATES = {
     "queued": "queued", "sent": "sent", "failed": "not delivered", "in_doubt": "delivery unknown",
     "streaming": "still answering", "incomplete": "incomplete", "requires_action": "waits for an answer",
@@ -48,38 +51,36 @@ def to_html(view: View) -> str:
     shown, left_out = _newest(view, message_html)
     messages = "".join(shown)
     if left_out:
-        messages = f"<p style='opacity:.7'>{_left_out(left_out)}</p>{messages}"
+        messages = f"<p style='{_SMALL}'>{_left_out(left_out)}</p>{messages}"
     if not messages:
-        messages = "<p style='opacity:.7'>No messages yet.</p>"
+        messages = f"<p>{_EMPTY}</p>"
     return f"<div style='{_FONT};max-width:52rem'>{messages}</div>"
 
 
 def message_html(message: Message) -> str:
-    """Return one message as HTML."""
+    """Return one message as HTML: the user's text as written, the agent's Markdown rendered."""
     mine = message.role == "user"
-    look = "background:#0969da;color:#fff;margin-left:20%" if mine else "border:1px solid #8884"
-    body = "".join(part_html(p) for p in message.parts)
+    look = "background:#1d4fd8;color:#fff;margin-left:20%" if mine else "border:1px solid #8886"
+    body = "".join(_written(p.text) if mine and isinstance(p, TextPart) else part_html(p) for p in message.parts)
     note = _note(message)
-    small = f"<div style='font-size:12px;opacity:.75'>{escape(note)}</div>" if note else ""
-    who = escape(_who(message))
+    small = f"<div style='font-size:12px;opacity:.9'>{escape(note)}</div>" if note else ""
     return (
-        f"<div style='{look};border-radius:10px;padding:8px 12px;margin-top:8px'>"
-        f"<div style='font-size:12px;opacity:.75'>{who}</div>{body}{small}</div>"
+        f"<div style='{look};border-radius:12px;padding:8px 14px;margin-top:8px'>"
+        f"<div style='font-size:12px;opacity:.9'>{escape(_who(message))}</div>{body}{small}</div>"
     )
 
 
 def part_html(part: AnyPart) -> str:
-    """Return one part as HTML. Markdown stays as its author wrote it."""
+    """Return one part of the agent's as HTML."""
     match part:
         case TextPart():
-            return f"<div style='white-space:pre-wrap;overflow-wrap:anywhere'>{escape(part.text)}</div>"
+            return markdown.to_html(part.text)
         case ReasoningPart():
-            return f"<details><summary>Reasoning</summary>{escape(part.text)}</details>"
+            return f"<details><summary>Reasoning</summary>{_written(part.text)}</details>"
         case ToolCallPart():
-            return f"<div style='font-size:12px;opacity:.85'>{escape(_tool_line(part))}</div>"
+            return f"<div style='{_SMALL}'>{escape(_tool_line(part))}</div>"
         case ErrorPart():
-            style = _CARD.format(color="#b3261e")
-            return f"<div style='{style}'><b>Error</b> {escape(_error_line(part))}</div>"
+            return f"<div style='{_CARD}'>{_badge('Error', '#b42318')} {escape(_error_line(part))}</div>"
         case ArtifactPart(artifact="story"):
             return story_html(part.data)
         case ArtifactPart(artifact="stories"):
@@ -90,27 +91,51 @@ def part_html(part: AnyPart) -> str:
 
 def story_html(story: Mapping[str, Any]) -> str:
     """Return a story's card, from its JSON fields."""
-    priority = _text(story, "priority")
-    color = _color(story)
-    line = " · ".join(
-        escape(t) for t in (_text(story, "epic"), _text(story, "status"), _points(story)) if t)
+    status, user_story = _text(story, "status"), _text(story, "userStory")
+    facts = " · ".join(escape(t) for t in (_text(story, "epic"), _points(story), _text(story, "assignee")) if t)
+    criteria, labels = _items(story, "acceptanceCriteria"), _items(story, "labels")
+    head = [f"<span style='{_SMALL}'>{escape(_text(story, 'id'))}</span>", _priority(story, word=True)]
+    if status:
+        head.append(f"<span style='border:1px solid #8886;border-radius:5px;padding:0 7px;font-size:12px'>"
+                    f"{escape(status)}</span>")
     parts = [
-        f"<div style='font-size:12px;opacity:.8'>{escape(_text(story, 'id'))} "
-        f"<b style='color:{color}'>{escape(priority)}</b> {line}</div>",
-        f"<div style='font-weight:600'>{_link(story)}</div>",
+        f"<div>{' '.join(head)}</div>",
+        f"<div style='font-size:16px;font-weight:600;margin-top:6px;overflow-wrap:anywhere'>{_link(story)}</div>",
+        f"<div style='{_SMALL}'>{facts}</div>" if facts else "",
+        f"<div style='margin-top:10px;padding-left:11px;border-left:2px solid #8886'>{escape(user_story)}</div>"
+        if user_story else "",
+        markdown.to_html(_text(story, "description")),
+        f"<div style='margin-top:10px'><b>Acceptance criteria</b> {len(criteria)}</div>{_list_html(criteria)}"
+        if criteria else "",
+        _folded("Definition of done", _list_html(_items(story, "definitionOfDone"))),
+        _folded("Technical details", markdown.to_html(_text(story, "technicalDetails"))),
+        f"<div style='{_SMALL};margin-top:6px'>{escape(' · '.join(labels))}</div>" if labels else "",
     ]
-    parts += [
-        f"<div style='margin:4px 0'>{escape(_text(story, key))}</div>"
-        for key in ("userStory", "description") if _text(story, key)
-    ]
-    parts.append(_list_html("Acceptance criteria", _items(story, "acceptanceCriteria")))
-    parts.append(_list_html("Definition of done", _items(story, "definitionOfDone")))
-    return f"<div style='{_FONT};{_CARD.format(color=color)}'>{''.join(parts)}</div>"
+    return f"<div style='{_FONT};{_CARD}'>{''.join(parts)}</div>"
 
 
-def _list_html(title: str, texts: Sequence[str]) -> str:
+def _written(text: str) -> str:
+    return f"<div style='{_WRITTEN}'>{escape(text)}</div>"
+
+
+def _badge(text: str, color: str) -> str:
+    return (f"<span style='background:{color};color:#fff;border-radius:5px;padding:0 7px;font-size:12px;"
+            f"font-weight:600;white-space:nowrap'>{escape(text)}</span>")
+
+
+def _priority(story: Mapping[str, Any], *, word: bool = False) -> str:
+    priority = _text(story, "priority")
+    text = f"{priority} {_WORDS.get(priority, '')}".strip() if word else priority
+    return _badge(text, _COLORS.get(priority, "#4d5562")) if text else ""
+
+
+def _folded(title: str, html: str) -> str:
+    return f"<details><summary>{title}</summary>{html}</details>" if html else ""
+
+
+def _list_html(texts: Sequence[str]) -> str:
     items = "".join(f"<li>{escape(t)}</li>" for t in texts)
-    return f"<b>{title}</b><ul style='margin:2px 0'>{items}</ul>" if items else ""
+    return f"<ul style='margin:2px 0;padding-left:22px'>{items}</ul>" if items else ""
 
 
 def stories_html(stories: Sequence[Mapping[str, Any]], *, total: int | None = None) -> str:
@@ -122,15 +147,15 @@ def stories_html(stories: Sequence[Mapping[str, Any]], *, total: int | None = No
         for t in ("Id", "Priority", "Title", "Epic", "Status", "Points"))
     rows = "".join(
         f"<tr><td>{escape(_text(s, 'id'))}</td>"
-        f"<td style='color:{_color(s)}'>{escape(_text(s, 'priority'))}</td>"
+        f"<td>{_priority(s)}</td>"
         f"<td style='text-align:left'>{_link(s)}</td><td>{escape(_text(s, 'epic'))}</td>"
         f"<td>{escape(_text(s, 'status'))}</td><td>{escape(_text(s, 'points'))}</td></tr>"
         for s in stories)
     more = ""
     if total is not None and total > len(stories):
         more = f"<div style='font-size:12px'>{len(stories)} of {total} stories</div>"
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<div style='{_FONT}'>{table}{more}</div>"
+    table = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return f"<div style='{_FONT}'><table style='color:inherit;font-size:inherit'>{table}</table>{more}</div>"
 
 
 # ----------------------------------------------------------------------------------------- Markdown, plain
@@ -138,23 +163,25 @@ def stories_html(stories: Sequence[Mapping[str, Any]], *, total: int | None = No
 
 def to_markdown(view: View) -> str:
     """Return the conversation as Markdown."""
-    return _conversation(view, lambda m: f"**{_mark(_who(m))}**", _part_markdown)
+    return _conversation(
+        view, lambda m: f"**{markdown.inline(_who(m))}**", message_markdown, lambda note: f"({markdown.inline(note)})")
 
 
 def to_text(view: View) -> str:
     """Return the conversation as plain text."""
-    return _conversation(view, lambda m: f"{_who(m)}:", part_text)
+    return _conversation(view, lambda m: f"{_who(m)}:", message_text, lambda note: f"({note})")
 
 
-def _conversation(view: View, head: Callable[[Message], str], body: Callable[[AnyPart], str]) -> str:
+def _conversation(
+    view: View, head: Callable[[Message], str], body: Callable[[Message], str], aside: Callable[[str], str]
+) -> str:
     def block(message: Message) -> str:
         note = _note(message)
-        return "\n\n".join(
-            [head(message), *(t for p in message.parts if (t := body(p))), *([f"({note})"] if note else [])])
+        return "\n\n".join(t for t in (head(message), body(message), aside(note) if note else "") if t)
 
     shown, left_out = _newest(view, block)
     blocks = [_left_out(left_out), *shown] if left_out else shown
-    return "\n\n".join(blocks) or "No messages yet."
+    return "\n\n".join(blocks) or _EMPTY
 
 
 def _newest(view: View, render: Callable[[Message], str]) -> tuple[list[str], int]:
@@ -182,8 +209,11 @@ def message_text(message: Message) -> str:
 
 
 def message_markdown(message: Message) -> str:
-    """Return one message as Markdown."""
-    return "\n\n".join(t for p in message.parts if (t := _part_markdown(p)))
+    """Return one message as Markdown: the user's text as written, the agent's without HTML and images."""
+    mine = message.role == "user"
+    texts = (
+        markdown.literal(p.text) if mine and isinstance(p, TextPart) else _part_markdown(p) for p in message.parts)
+    return "\n\n".join(t for t in texts if t)
 
 
 def part_text(part: AnyPart) -> str:
@@ -207,15 +237,17 @@ def part_text(part: AnyPart) -> str:
 
 def _part_markdown(part: AnyPart) -> str:
     match part:
+        case TextPart():
+            return markdown.tamed(part.text)
         case ToolCallPart():
-            return f"*{_mark(_tool_line(part))}*"
+            return f"*{markdown.inline(_tool_line(part))}*"
         case ErrorPart():
-            return f"> **Error:** {_mark(_error_line(part))}"
+            return f"> **Error:** {markdown.inline(_error_line(part))}"
         case ArtifactPart(artifact="story"):
-            criteria = "".join(f"\n> - {_mark(i)}" for i in _items(part.data, "acceptanceCriteria"))
-            return f"> **{_mark(_story_line(part.data))}**{criteria}"
+            criteria = "".join(f"\n> - {markdown.inline(i)}" for i in _items(part.data, "acceptanceCriteria"))
+            return f"> **{markdown.inline(_story_line(part.data))}**{criteria}"
         case ArtifactPart(artifact="stories"):
-            return "\n".join(f"- {_mark(_story_line(s))}" for s in _stories_in(part.data))
+            return "\n".join(f"- {markdown.inline(_story_line(s))}" for s in _stories_in(part.data))
         case ArtifactPart():
             return f"```\n{part_text(part).replace('```', '` ` `')}\n```"
         case _:
@@ -260,13 +292,9 @@ def _text(story: Mapping[str, Any], key: str) -> str:
     return "" if value is None else str(value)
 
 
-def _color(story: Mapping[str, Any]) -> str:
-    return _COLORS.get(_text(story, "priority"), "#57606a")
-
-
 def _points(story: Mapping[str, Any]) -> str:
     points = _text(story, "points")
-    return f"{points} points" if points else ""
+    return "1 point" if points == "1" else f"{points} points" if points else ""
 
 
 def _items(story: Mapping[str, Any], key: str) -> list[str]:
@@ -281,15 +309,10 @@ def _stories_in(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _link(story: Mapping[str, Any]) -> str:
     title, url = escape(_text(story, "title")), _text(story, "url")
-    if url.startswith(("https://", "http://")):
-        return f"<a href='{escape(url, quote=True)}' rel='noopener noreferrer'>{title}</a>"
+    if markdown.is_safe(url):
+        style = "color:inherit;text-decoration:underline"
+        return f"<a href='{escape(url, quote=True)}' rel='noopener noreferrer' style='{style}'>{title}</a>"
     return title
-
-
-def _mark(text: str) -> str:
-    for char in "\\`*_{}[]<>#|":
-        text = text.replace(char, "\\" + char)
-    return " ".join(text.split())
 
 
 def _json(data: Mapping[str, Any]) -> str:
