@@ -171,7 +171,8 @@ def test_a_script_that_ends_without_closing_ends_quietly(home: Path, doing: str)
         "import sys; from edchat_widget import Chat, launch\n"
         f"chat = Chat(data_dir=sys.argv[1], session='s')\n{doing}\n"
     )
-    argv = [sys.executable, "-X", "dev", "-c", code, str(home)]
+    # Not `-X dev`, with which asyncio complains of a slow machine, too.
+    argv = [sys.executable, "-W", "default", "-c", code, str(home)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == ("", "")
 
