@@ -66,6 +66,8 @@ stories.df.groupby("epic").size()
 
 > Sessions end after 24 hours.`;
 
+const longTitle = "As the finance lead of a regional branch I want the monthly reconciliation of card payments, refunds and chargebacks to arrive as one spreadsheet with aVeryLongIdentifierWithoutAnySpacesThatNobodyCanBreakAnywhere so that closing the books takes an hour";
+
 export const scenes = {
   empty: { connection: connected, agent: offline },
   connecting: { connection: { state: "connecting" } },
@@ -94,6 +96,29 @@ export const scenes = {
     messages: [
       user("u1", "Which stories are open?"),
       answer("r1", [tool("output-available", { title: "List stories", tool: "list_stories", output: "6 stories", duration_ms: 38 }), text("Six stories, two of them urgent."), { kind: "artifact", id: "a1", artifact: "stories", data: { stories: others } }]),
+    ],
+  },
+  titles: {
+    connection: connected, agent: offline,
+    messages: [
+      user("u1", "Which stories are open?"),
+      answer("r1", [
+        { kind: "artifact", id: "a1", artifact: "stories", data: { stories: [
+          { ...story, id: "STORY-14", title: longTitle, epic: "Accessibility and internationalisation" },
+          { ...others[1], id: "STORY-15" }, { ...others[4], id: "STORY-16" },
+        ] } },
+        text(`| ID | Title | Priority | Epic |\n|---|---|---|---|\n| STORY-14 | ${longTitle} | P1 | Security |\n| STORY-15 | Short | P0 | Payments |`),
+      ]),
+    ],
+  },
+  failed: {
+    connection: connected, agent: { name: "gpt-5" },
+    messages: [
+      user("u1", create, "failed", { run: "r1" }),
+      answer("r1", [
+        tool("output-error", { error: "The run failed before this was done.", duration_ms: 2140 }),
+        { kind: "error", id: "error", code: "model_failed", message: "The model refused the key.", hint: "Check OPENAI_API_KEY in the environment of the server.", retryable: true },
+      ], "incomplete"),
     ],
   },
   trouble: {

@@ -27,7 +27,8 @@ export function announcement(op: AnyOp, store: Store): string | null {
       if (!head || head.state === op.state) return null;
       if (head.role === "assistant") return ofAnswer(op.state);
       if (op.state === "queued") return "Message queued";
-      return op.state === "failed" ? `Message not sent. ${op.detail ?? ""}`.trim() : null;
+      // With a run the server has taken it: what failed is the answer, which says so itself.
+      return op.state === "failed" && !op.run && !head.run ? `Message not sent. ${op.detail ?? ""}`.trim() : null;
     }
     case "part":
       return op.part.kind === "error" && !store.cell(op.id)?.find(op.part.id)

@@ -10,6 +10,8 @@ import { Store } from "./store";
 export const MAX_BYTES = 64 * 1024;
 /** After this long without the kernel's word the page says that the message waits. */
 const LATE_MS = 700;
+/** After this long it may be that nobody is there any more: hosts do not tell of every restarted kernel. */
+const LONG_MS = 15_000;
 /** An older unconfirmed text is not sent by surprise: it becomes the draft. */
 const STALE_MS = 60 * 60 * 1000;
 const FIRST_ASK_MS = 1000;
@@ -38,7 +40,7 @@ export interface Surroundings {
 }
 
 export interface Pending extends Outgoing {
-  readonly late: boolean;
+  readonly wait: "short" | "late" | "long";
 }
 
 type Incoming = SnapshotMessage | Patch | Refusal;
@@ -301,12 +303,14 @@ export class Conversation {
   }
 
   private hold(message: Outgoing): void {
-    this.pending.value = [...this.pending.peek(), { ...message, late: false }];
-    this.timers.after(LATE_MS, () => {
+    this.pending.value = [...this.pending.peek(), { ...message, wait: "short" }];
+    const becomes = (wait: Pending["wait"]) => () => {
       this.pending.value = this.pending
         .peek()
-        .map((entry) => (entry.id === message.id ? { ...entry, late: true } : entry));
-    });
+        .map((entry) => (entry.id === message.id ? { ...entry, wait } : entry));
+    };
+    this.timers.after(LATE_MS, becomes("late"));
+    this.timers.after(LONG_MS, becomes("long"));
   }
 
   private forget(id: string): void {

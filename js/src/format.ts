@@ -27,6 +27,16 @@ export function clock(iso: string | null | undefined): string {
   return date.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
 }
 
+export const KERNEL_STOPPED = "This notebook's kernel has stopped. Run the cell again.";
+
+/** The words as sentences, each with its one stop. */
+export function sentences(...words: readonly (string | null | undefined)[]): string {
+  return words
+    .filter((some) => some)
+    .map((some) => (/[.!?…]$/.test(some ?? "") ? some : `${some}.`))
+    .join(" ");
+}
+
 export interface BadgeLook {
   readonly tone: "good" | "busy" | "bad";
   readonly text: string;
@@ -35,9 +45,9 @@ export interface BadgeLook {
 
 /** The badge's words. `tone` is a colour and an icon; the text says the same. */
 export function badgeLook(connection: ConnectionView, gone: boolean): BadgeLook {
-  if (gone) return { tone: "bad", text: "Disconnected", detail: "The kernel is gone. Run the cell again." };
+  if (gone) return { tone: "bad", text: "Disconnected", detail: KERNEL_STOPPED };
   const { state, latency_ms: latency, attempt = 0, max_attempts: most, retry_in_ms: wait } = connection;
-  const why = [connection.reason, connection.hint].filter(Boolean);
+  const why = [connection.reason, connection.hint];
   switch (state) {
     case "connected":
     case "fallback": {
@@ -48,7 +58,7 @@ export function badgeLook(connection: ConnectionView, gone: boolean): BadgeLook 
         http ? "Carried over HTTP: the WebSocket is not available" : "",
         connection.guaranteed === false ? "This server does not confirm messages" : "",
       ];
-      return { tone: "good", text: `Connected${ms}${http}`, detail: [...facts, ...why].filter(Boolean).join(". ") };
+      return { tone: "good", text: `Connected${ms}${http}`, detail: sentences(...facts, ...why) };
     }
     case "reconnecting": {
       const next = wait == null ? "" : `Next try in ${Math.max(0, Math.ceil(wait / 1000))} s`;
@@ -56,13 +66,13 @@ export function badgeLook(connection: ConnectionView, gone: boolean): BadgeLook 
       return {
         tone: "busy",
         text: attempt > 0 ? `Reconnecting (attempt ${attempt})...` : "Reconnecting...",
-        detail: [...why, count, next].filter(Boolean).join(". "),
+        detail: sentences(...why, count, next),
       };
     }
     case "disconnected":
-      return { tone: "bad", text: "Disconnected", detail: why.join(". ") };
+      return { tone: "bad", text: "Disconnected", detail: sentences(...why) };
     default:
-      return { tone: "busy", text: "Connecting...", detail: why.join(". ") };
+      return { tone: "busy", text: "Connecting...", detail: sentences(...why) };
   }
 }
 

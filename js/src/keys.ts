@@ -14,6 +14,11 @@ export function composerKey(press: KeyPress, empty: boolean): "send" | "recall" 
   return press.key === "ArrowUp" && plain && empty ? "recall" : null;
 }
 
+/** A key that writes something. The space bar does not count: beside the field it scrolls. */
+export function isLetter(press: KeyPress): boolean {
+  return press.key.length === 1 && press.key !== " " && !press.ctrlKey && !press.altKey && !press.metaKey;
+}
+
 const PRIVATE = ["keyup", "keypress", "beforeinput", "input", "paste", "copy", "cut", "dblclick", "contextmenu"];
 
 /** Saving the notebook is the one shortcut of the host that people also press while they write to us. */

@@ -3,6 +3,7 @@
 import { Lexer, type Token, type Tokens } from "marked";
 import { type ComponentChildren, createElement as h, Fragment } from "preact";
 import { CodeBlock } from "./components/code";
+import { Sideways } from "./components/sideways";
 
 /** Longer blocks than this show as plain text: inline rules cost more than linear time. */
 const MAX_INLINE = 20_000;
@@ -105,19 +106,32 @@ function link(href: unknown, content: ComponentChildren, title?: string | null):
   return h("a", { href: safe, target: "_blank", rel: "noopener noreferrer", title: title || undefined }, content);
 }
 
+/** An address in the middle of a text: the lexer takes the quotes and brackets behind it for a part of it. */
+function bareLink({ raw, href }: Tokens.Link): ComponentChildren {
+  const end = /^[^\s"“”„«»<>`]*?(?=['’.,;:!?]*(?:[\s"“”„«»<>`]|$))/.exec(raw)?.[0].length ?? raw.length;
+  const rest = raw.slice(end);
+  return [link(rest ? href.slice(0, href.length - rest.length) : href, raw.slice(0, end)), rest];
+}
+
+const ID = /\b([A-Z][A-Z\d]{1,9}-\d+)\b/;
+
+/** Text in which an id like STORY-14 is never broken at its hyphen. */
+function words(text: string): ComponentChildren {
+  const pieces = text.split(ID);
+  if (pieces.length === 1) return text;
+  return pieces.map((piece, i) => (i % 2 ? h("span", { key: i, class: "whole" }, piece) : piece));
+}
+
 function table(token: Tokens.Table, depth: number): ComponentChildren {
   const cell = (tag: "th" | "td") => (one: Tokens.TableCell, i: number) =>
     h(tag, { key: i, style: one.align ? { textAlign: one.align } : undefined }, children(one.tokens, depth));
-  return h(
-    "div",
-    { class: "scroll-x", tabIndex: 0, role: "group", "aria-label": "Table" },
-    h(
-      "table",
-      null,
-      h("thead", null, h("tr", null, token.header.map(cell("th")))),
-      h("tbody", null, token.rows.map((row, i) => h("tr", { key: i }, row.map(cell("td"))))),
-    ),
+  const rows = h(
+    "table",
+    null,
+    h("thead", null, h("tr", null, token.header.map(cell("th")))),
+    h("tbody", null, token.rows.map((row, i) => h("tr", { key: i }, row.map(cell("td"))))),
   );
+  return h(Sideways, { label: "Table", children: rows });
 }
 
 function list(token: Tokens.List, depth: number): ComponentChildren {
@@ -141,7 +155,7 @@ export function vnode(token: Token, depth = 0): ComponentChildren {
     case "heading":
       return h(`h${Math.min(Math.max(Number(t["depth"]), 1), 6)}`, null, inside());
     case "text":
-      return t.tokens ? inside() : t["escaped"] ? t["text"] : decodeEntities(String(t["text"]));
+      return t.tokens ? inside() : words(t["escaped"] ? String(t["text"]) : decodeEntities(String(t["text"])));
     case "strong":
     case "em":
     case "del":
@@ -163,7 +177,9 @@ export function vnode(token: Token, depth = 0): ComponentChildren {
     case "table":
       return table(t as Tokens.Table, depth);
     case "link":
-      return link(t["href"], inside(), t["title"] as string | null);
+      return t.raw.startsWith("[") || t.raw.startsWith("<")
+        ? link(t["href"], inside(), t["title"] as string | null)
+        : bareLink(t as Tokens.Link);
     case "image":
       return link(t["href"], `🖼 ${String(t["text"] || t["href"])}`);
     case "escape":

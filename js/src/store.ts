@@ -50,6 +50,11 @@ export class MessageCell {
   }
 }
 
+/** Whether the answer holds an error of its own. */
+export function hasFailed(answer: MessageCell): boolean {
+  return answer.parts.value.some((cell) => cell.part.value.kind === "error");
+}
+
 /** `gap`: the patch is not for the revision at hand. `old`: it is in the snapshot already. */
 export type Applied = "applied" | "old" | "gap";
 
@@ -76,6 +81,11 @@ export class Store {
     const { role, state } = last?.head.value ?? {};
     return role === "user" && (state === "sent" || state === "accepted") ? (last ?? null) : null;
   });
+
+  /** Whether the agent has answered in `run`, be it with an error. */
+  isAnswered(run: string | null | undefined): boolean {
+    return this.messages.value.some(({ head }) => head.value.role === "assistant" && head.value.run === run);
+  }
 
   has(id: string): boolean {
     return this.cell(id) !== undefined;

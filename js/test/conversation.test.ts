@@ -118,16 +118,18 @@ test("a patch that the snapshot contains already is not applied twice", () => {
   assert.deepEqual(conversation.store.toView()?.messages?.[0]?.parts?.[0], part);
 });
 
-test("a submitted text shows at once, is late after 700 ms, and leaves when the kernel shows it", () => {
+test("a submitted text shows at once, is late after 700 ms, doubtful after 15 s, and leaves when the kernel shows it", () => {
   const { conversation, sent, clock, keep } = setUp();
   conversation.receive(snapshot());
   conversation.write("  Create a story ");
   assert.equal(conversation.submit(conversation.draft.value), true);
   assert.deepEqual(sent, [{ intent: "submit", id: "id-1", text: "Create a story" }]);
   assert.equal(conversation.draft.value, "");
-  assert.equal(conversation.pending.value[0]?.late, false);
+  assert.equal(conversation.pending.value[0]?.wait, "short");
   clock.pass(700);
-  assert.equal(conversation.pending.value[0]?.late, true);
+  assert.equal(conversation.pending.value[0]?.wait, "late");
+  clock.pass(14_300);
+  assert.equal(conversation.pending.value[0]?.wait, "long");
   assert.equal(keep.outgoing("s1").length, 1);
   conversation.receive(patch(6, { op: "put", message: userMessage("id-1", "Create a story") }));
   assert.deepEqual(conversation.pending.value, []);
@@ -243,6 +245,15 @@ test("a screen reader hears beginnings and ends, and no token", () => {
   for (let rev = 8; rev < 20; rev++) conversation.receive(patch(rev, { op: "text", id: "r", part: "t", text: "x" }));
   conversation.receive(patch(20, { op: "state", id: "r", state: "complete" }));
   assert.deepEqual(heard, ["Answer started", "Answer complete"]);
+});
+
+test("a message that was sent and whose run failed is not announced as not sent", () => {
+  const { conversation } = setUp();
+  conversation.receive(snapshot({ messages: [userMessage("u1", "one"), userMessage("u2", "two")] }));
+  conversation.receive(patch(6, { op: "state", id: "u1", state: "failed", run: "r1" }));
+  assert.equal(conversation.spoken.value, "");
+  conversation.receive(patch(7, { op: "state", id: "u2", state: "failed", detail: "Too long." }));
+  assert.equal(conversation.spoken.value, "Message not sent. Too long.");
 });
 
 test("what is no message of the contract is dropped", () => {

@@ -188,3 +188,27 @@ test("carriage returns cut in half change nothing", () => {
   for (const text of ["a\r", "a\r\n", "a\r\n\r", "a\r\n\r\nb"]) growing.update(text);
   assert.deepEqual(shape(growing.update("a\r\n\r\nb")), [["paragraph", "a"], ["paragraph", "b"]]);
 });
+
+test("a bare address ends before the quotes and stops behind it", () => {
+  const seen = (markdown: string) => {
+    const { elements, text } = render(markdown);
+    return [elements.find(({ tag }) => tag === "a")?.props["href"], text];
+  };
+  const cases: readonly [string, string][] = [
+    ['say `x` http://evil.example","x" now', "http://evil.example/"],
+    ["“http://a.example/b”, he said", "http://a.example/b"],
+    ["'http://a.example/b'. Next", "http://a.example/b"],
+    ["http://a.example/it's?q=1,2", "http://a.example/it's?q=1,2"],
+    ["(http://a.example/b)", "http://a.example/b"],
+    ["[http://a.example/b\"c](http://a.example/b)", "http://a.example/b"],
+  ];
+  for (const [markdown, href] of cases) assert.equal(seen(markdown)[0], href, markdown);
+  assert.equal(seen('http://evil.example","x" now')[1], 'http://evil.example","x" now');
+  assert.equal(seen("mail a@b.example, please")[0], "mailto:a@b.example");
+});
+
+test("an id is one piece, and its text is unchanged", () => {
+  const { elements, text } = render("See STORY-14 and **EPIC-2**, not x-1 or UTF-8a.");
+  assert.equal(elements.filter(({ props }) => props["class"] === "whole").length, 2);
+  assert.equal(text, "See STORY-14 and EPIC-2, not x-1 or UTF-8a.");
+});

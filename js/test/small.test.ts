@@ -57,7 +57,10 @@ test("the badge says what the origin's said, and never by colour alone", () => {
     { state: "reconnecting", attempt: 2, max_attempts: 10, retry_in_ms: 3200, reason: "Closed by the server" },
     false,
   );
-  assert.equal(detail, "Closed by the server. Attempt 2 of 10. Next try in 4 s");
+  assert.equal(detail, "Closed by the server. Attempt 2 of 10. Next try in 4 s.");
+  const cut = badgeLook({ state: "reconnecting", attempt: 1, retry_in_ms: 900, reason: "The connection was cut." }, false);
+  assert.equal(cut.detail, "The connection was cut. Next try in 1 s.");
+  assert.equal(badgeLook({ state: "connected" }, true).detail, "This notebook's kernel has stopped. Run the cell again.");
 });
 
 test("each host's way to say dark is understood", () => {

@@ -1,5 +1,6 @@
 """The built panel with a scripted kernel: what screen and keyboard show without a notebook."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ Open = Callable[..., Page]
 
 SCENES = (
     "empty", "connecting", "story", "running", "typing", "streaming",
-    "markdown", "stories", "trouble", "reconnecting", "unknown", "long",
+    "markdown", "stories", "titles", "trouble", "failed", "reconnecting", "unknown", "long",
 )  # fmt: skip
 
 
@@ -201,21 +202,30 @@ def test_a_kernel_that_is_gone_leaves_the_text_in_the_composer(panel: Open) -> N
     page.evaluate("model.kernelDies()")
     composer(page).press("Enter")
     expect(page.locator(".badge")).to_have_text("Disconnected")
-    expect(page.get_by_role("alert").first).to_contain_text("The kernel is gone")
+    expect(page.get_by_role("alert").first).to_contain_text(
+        "This notebook's kernel has stopped. Run the cell again. Your text is kept."
+    )
     expect(composer(page)).to_have_value("keep me")
 
 
 def test_retry_stop_reconnect_and_new_chat_say_so_to_the_kernel(panel: Open) -> None:
     page = panel(scene="trouble")
     page.locator(".connection").get_by_role("button", name="Retry").click()
-    page.locator(".card.error").get_by_role("button", name="Retry").click()
+    answer = page.get_by_role("article", name="Answer")
+    answer.get_by_role("button", name="Retry").click()
     page.get_by_role("button", name="Send again").click()
     assert intents(page, "reconnect") == [{"intent": "reconnect"}]
     assert [i["id"] for i in intents(page, "retry")] == ["u1", "u3"]
     page.get_by_role("button", name="New chat").click()
     assert intents(page, "clear") == []
-    page.get_by_role("alertdialog").get_by_role("button", name="New chat").click()
+    dialog = page.get_by_role("alertdialog")
+    expect(dialog).to_contain_text("This conversation stays on the server.")
+    expect(dialog.get_by_role("button", name="New chat")).to_have_attribute(
+        "title", 'Chat(session="demo") opens it again'
+    )
+    dialog.get_by_role("button", name="New chat").click()
     assert intents(page, "clear") == [{"intent": "clear"}]
+    expect(composer(page)).to_be_focused()
     page.evaluate("model.snapshot(scenes.streaming)")
     page.get_by_role("button", name="Stop").click()
     assert intents(page, "cancel") == [{"intent": "cancel", "run": "r1"}]
@@ -241,6 +251,194 @@ def test_the_theme_is_the_hosts_even_if_it_attaches_the_element_later(panel: Ope
         expect(hosts.nth(nth)).to_have_attribute("data-theme", theme)
     page.evaluate("document.body.setAttribute('data-jp-theme-light', 'true')")
     expect(hosts.nth(0)).to_have_attribute("data-theme", "light")
+
+
+def test_a_panel_that_is_attached_late_has_a_field_to_click_and_it_grows(panel: Open) -> None:
+    page = panel(scene="empty")
+    page.evaluate(
+        """() => {
+          cleanup();
+          const later = document.createElement("div");
+          show(later);
+          document.body.append(later);
+        }"""
+    )
+    field = composer(page)
+    page.wait_for_timeout(100)
+    assert field.evaluate("e => e.offsetHeight") == 32
+    field.fill("a\nb\nc")
+    assert field.evaluate("e => e.offsetHeight") == 76
+
+
+@pytest.mark.parametrize("place", [".composer", ".keys", "h2", ".empty h3"])
+def test_a_click_beside_the_field_and_then_letters_write_into_it(panel: Open, place: str) -> None:
+    page = panel(scene="empty")
+    box = page.locator(place).first.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 3, box["y"] + 3)
+    page.keyboard.type("dd")
+    expect(composer(page)).to_have_value("dd")
+
+
+def test_the_focus_stays_in_the_panel_when_its_control_goes(panel: Open) -> None:
+    page = panel(scene="streaming")
+    page.get_by_role("button", name="Stop").focus()
+    page.keyboard.press("Enter")
+    expect(composer(page)).to_be_focused()
+    page.evaluate("model.snapshot(scenes.trouble)")
+    page.locator(".connection").get_by_role("button", name="Retry").focus()
+    page.evaluate("model.snapshot(scenes.story)")
+    expect(composer(page)).to_be_focused()
+
+
+def test_a_focus_that_went_elsewhere_is_not_taken_back(panel: Open) -> None:
+    page = panel(scene="trouble")
+    page.locator(".connection").get_by_role("button", name="Retry").focus()
+    page.evaluate("document.querySelector('.edchat-host').shadowRoot.activeElement.blur()")
+    page.wait_for_timeout(50)
+    page.evaluate("model.snapshot(scenes.story)")
+    page.wait_for_timeout(50)
+    assert page.evaluate("document.activeElement === document.body")
+
+
+def test_a_view_that_nobody_touched_stays_at_the_end(panel: Open) -> None:
+    page = panel(scene="long")
+    log = page.get_by_role("log")
+    gap = "e => e.scrollHeight - e.scrollTop - e.clientHeight"
+    page.wait_for_timeout(100)
+    assert log.evaluate(gap) < 2
+    # what an engine does that moves the view up when content shrinks, before the content grows again
+    page.evaluate(
+        """async () => {
+          document.querySelector(".edchat-host").shadowRoot.querySelector(".scroller").scrollTop -= 100;
+          model.patch({op: "put", message: {id: "n1", role: "assistant", state: "complete",
+            parts: [{kind: "text", id: "t", text: "new\\n\\n".repeat(20)}]}});
+        }"""
+    )
+    page.wait_for_timeout(200)
+    assert log.evaluate(gap) < 2
+    expect(page.get_by_role("button", name="Jump to latest")).to_be_hidden()
+
+
+def test_a_stopped_answer_says_so_once(panel: Open) -> None:
+    page = panel(scene="streaming")
+    for detail, words in (
+        ("Stopped.", "Stopped"), ("cancelled", "Stopped"), (None, "Stopped"),
+        ("Stopped here; this server cannot be told to stop.", "Stopped here; this server cannot be told to stop."),
+        ("The connection was cut.", "Stopped: The connection was cut."),
+    ):
+        page.evaluate("detail => model.patch({op: 'state', id: 'r1', state: 'incomplete', detail})", detail)
+        expect(page.locator(".ending")).to_have_text(words)
+
+
+def test_a_failed_run_has_one_error_and_one_retry_and_was_sent(panel: Open) -> None:
+    page = panel(scene="failed")
+    expect(page.get_by_role("region", name="Error")).to_have_count(1)
+    expect(page.get_by_role("button", name="Retry")).to_have_count(1)
+    expect(page.get_by_role("article", name="You")).not_to_contain_text("Not sent")
+    page.evaluate("model.patch({op: 'state', id: 'u1', state: 'failed', detail: 'the server refused it'})")
+    page.evaluate("model.patch({op: 'drop', id: 'r1'})")
+    expect(page.get_by_role("article", name="You")).to_contain_text("Not sent: the server refused it")
+
+
+@pytest.mark.parametrize("width", [760, 320])
+def test_a_long_title_leaves_the_table_readable(panel: Open, width: int) -> None:
+    page = panel(scene="titles", width=width)
+    card = page.get_by_role("region", name="3 stories")
+    assert card.locator("th").all_inner_texts()[:4] == ["ID", "Priority", "Status", "Title"]
+    rows = card.locator("tbody tr").evaluate_all("all => all.map((row) => row.offsetHeight)")
+    assert max(rows) <= 2 * 20 + 13
+    long = card.locator(".clamp").first
+    assert len(long.get_attribute("title") or "") > 200
+    for row in range(3):
+        for column in (1, 2):
+            expect(card.locator("tbody tr").nth(row).locator("td").nth(column)).to_be_in_viewport()
+    box = card.locator(".sideways")
+    if width == 320:
+        expect(box).to_have_attribute("data-more", "after")
+        card.locator(".scroll-x").evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+        expect(box).to_have_attribute("data-more", "before")
+    else:
+        expect(box).to_have_attribute("data-more", "")
+
+
+@pytest.mark.parametrize("width", [760, 320])
+def test_an_id_is_never_broken_or_clipped_in_a_table_of_an_answer(panel: Open, width: int) -> None:
+    page = panel(scene="titles", width=width)
+    ids = page.locator(".md td .whole")
+    assert set(ids.all_inner_texts()) == {"STORY-14", "STORY-15"}
+    for nth in range(ids.count()):
+        lines, inside = ids.nth(nth).evaluate(
+            """e => {
+              const own = e.getBoundingClientRect(), cell = e.closest("td").getBoundingClientRect();
+              return [e.getClientRects().length, own.left >= cell.left && own.right <= cell.right];
+            }"""
+        )
+        assert (lines, inside) == (1, True)
+    table = page.locator(".md .sideways")
+    fits = table.locator(".scroll-x").evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    assert table.get_attribute("data-more") == ("" if fits else "after")
+
+
+def test_the_offline_chip_stays_on_a_narrow_panel(panel: Open) -> None:
+    page = panel(scene="story", width=320)
+    chip = page.locator(".agent-name")
+    expect(chip).to_be_visible()
+    assert chip.inner_text() == "Offline"
+    for scene in ("reconnecting", "trouble"):  # then the connection needs the room
+        page.evaluate("name => model.snapshot(scenes[name])", scene)
+        expect(page.locator(".badge")).to_have_class(re.compile("busy|bad"))
+        assert page.locator(".badge > span").last.evaluate("e => e.scrollWidth <= e.clientWidth"), scene
+
+
+# Text as it is painted: the backgrounds behind it laid over each other, the way the browser mixes colours.
+CONTRAST = """() => {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const pen = canvas.getContext("2d", {willReadFrequently: true});
+  const painted = (colours) => {
+    pen.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
+    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = (rgb) => { const [r, g, b] = rgb.map(linear); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const {shadowRoot} = document.querySelector(".edchat-host");
+  const poor = {};
+  for (const e of shadowRoot.querySelectorAll(".root *")) {
+    const speaks = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!speaks || e.closest(".sr-only") || e.checkVisibility?.() === false) continue;
+    const behind = [];
+    for (let at = e; at; at = at.parentElement) behind.unshift(getComputedStyle(at).backgroundColor);
+    const ground = ["#ffffff", ...behind];
+    const [a, b] = [light(painted(ground)), light(painted([...ground, getComputedStyle(e).color]))].sort();
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor[`${e.className || e.tagName} "${e.textContent.slice(0, 30)}"`] = ratio;
+  }
+  return poor;
+}"""
+HOSTS = {
+    "plain": {},
+    "JupyterLab Light": {"--jp-layout-color1": "#ffffff", "--jp-ui-font-color1": "rgba(0,0,0,0.87)"},
+    "JupyterLab Dark": {"--jp-layout-color1": "#212121", "--jp-ui-font-color1": "rgba(255,255,255,1)"},
+    "VS Code Dark": {"--vscode-editor-background": "#1e1e1e", "--vscode-editor-foreground": "#d4d4d4"},
+    "VS Code Light": {"--vscode-editor-background": "#ffffff", "--vscode-editor-foreground": "#3b3b3b"},
+}
+
+
+@pytest.mark.parametrize(("host", "theme"), [
+    ("plain", "light"), ("plain", "dark"), ("JupyterLab Light", "light"), ("JupyterLab Dark", "dark"),
+    ("VS Code Light", "light"), ("VS Code Dark", "dark"),
+])  # fmt: skip
+def test_every_text_has_enough_contrast(panel: Open, host: str, theme: str) -> None:
+    page = panel(theme=theme)
+    page.evaluate(
+        "all => { for (const [k, v] of Object.entries(all)) document.body.style.setProperty(k, v); }", HOSTS[host]
+    )
+    for scene in SCENES:
+        page.evaluate("name => model.snapshot(scenes[name])", scene)
+        page.wait_for_timeout(30)
+        assert page.evaluate(CONTRAST) == {}, scene
 
 
 @pytest.mark.parametrize("width", [760, 320])

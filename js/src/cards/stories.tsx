@@ -1,5 +1,6 @@
 import { CopyButton } from "../components/copy";
 import { Icon } from "../components/icons";
+import { Sideways } from "../components/sideways";
 import { storiesMarkdown } from "../format";
 import type { Story } from "../protocol.gen";
 import { PriorityMark, StatusMark } from "./marks";
@@ -17,14 +18,14 @@ export function StoriesCard({ stories }: { stories: readonly Story[] }) {
         {stories.length > 0 && <CopyButton text={() => storiesMarkdown(stories)} label="Copy as Markdown" />}
       </div>
       {stories.length > 0 && (
-        <div class="scroll-x tall" tabIndex={0} role="group" aria-label="Table of stories">
+        <Sideways label="Table of stories" tall>
           <table>
             <thead>
               <tr>
                 <th>ID</th>
-                <th>Title</th>
                 <th>Priority</th>
                 <th>Status</th>
+                <th>Title</th>
                 <th>Epic</th>
                 <th class="number">Points</th>
               </tr>
@@ -33,20 +34,28 @@ export function StoriesCard({ stories }: { stories: readonly Story[] }) {
               {stories.map((story) => (
                 <tr key={story.id}>
                   <td class="id">{story.id}</td>
-                  <td class="title">{story.title}</td>
                   <td>
                     <PriorityMark priority={story.priority} short />
                   </td>
                   <td>
                     <StatusMark status={story.status ?? "Backlog"} />
                   </td>
-                  <td>{story.epic}</td>
+                  <td class="title">
+                    <span class="clamp" title={story.title}>
+                      {story.title}
+                    </span>
+                  </td>
+                  <td class="epic">
+                    <span class="clamp" title={story.epic}>
+                      {story.epic}
+                    </span>
+                  </td>
                   <td class="number">{story.points ?? "–"}</td>
                 </tr>
               ))}
             </tbody>
           </table>
-        </div>
+        </Sideways>
       )}
     </section>
   );

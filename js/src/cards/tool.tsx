@@ -3,7 +3,7 @@ import { useNow } from "../components/hooks";
 import { Icon, type IconName, Spinner } from "../components/icons";
 import { duration, toolTitle } from "../format";
 import type { Progress, ToolCallPart } from "../protocol.gen";
-import type { MessageCell } from "../store";
+import { hasFailed, type MessageCell } from "../store";
 
 const HOUR_MS = 3_600_000;
 
@@ -80,6 +80,13 @@ function Exchange({ part }: { part: ToolCallPart }) {
   );
 }
 
+/** One Retry for one answer: the error's own, or else that of the last tool that failed. */
+function isLastFailure(part: ToolCallPart, answer: MessageCell): boolean {
+  if (hasFailed(answer)) return false;
+  const calls = answer.parts.value.map((cell) => cell.part.value).filter((other) => other.kind === "tool_call");
+  return calls.findLast((call) => phaseOf(call, true) === "failed")?.id === part.id;
+}
+
 export function ToolCard({ part, seen, answer }: { part: ToolCallPart; seen: number; answer: MessageCell }) {
   const conversation = useConversation();
   const over = answer.head.value.state === "incomplete" || answer.head.value.state === "complete";
@@ -107,7 +114,7 @@ export function ToolCard({ part, seen, answer }: { part: ToolCallPart; seen: num
       {phase === "failed" && (
         <p class="reason">
           <span>{reason}</span>
-          {over && (
+          {over && isLastFailure(part, answer) && (
             <button type="button" class="small" onClick={() => conversation.retryAnswer(answer.id)}>
               Retry
             </button>

@@ -1,27 +1,42 @@
 import { type RefObject } from "preact";
 import { useLayoutEffect } from "preact/hooks";
+import { KERNEL_STOPPED, sentences } from "../format";
 import { composerKey } from "../keys";
 import { useConversation } from "./context";
 import { Icon } from "./icons";
 
 const MAX_LINES = 8;
 
+function fit(element: HTMLTextAreaElement): void {
+  element.style.height = "";
+  const full = element.scrollHeight;
+  // Hosts render into an element first and attach it later: until then everything measures 0.
+  if (full === 0) return;
+  const most = Math.ceil((Number.parseFloat(getComputedStyle(element).lineHeight) || 20) * MAX_LINES);
+  element.style.height = `${Math.min(full, most)}px`;
+  element.style.overflowY = full > most ? "auto" : "hidden";
+}
+
 /** As tall as the text, up to eight lines. Measured, because not every engine knows `field-sizing`. */
 function useAutosize(field: RefObject<HTMLTextAreaElement | null>, text: string): void {
   useLayoutEffect(() => {
-    const element = field.current;
-    if (!element) return;
-    element.style.height = "auto";
-    const line = Number.parseFloat(getComputedStyle(element).lineHeight) || 20;
-    const most = Math.ceil(line * MAX_LINES);
-    element.style.height = `${Math.min(element.scrollHeight, most)}px`;
-    element.style.overflowY = element.scrollHeight > most ? "auto" : "hidden";
+    if (field.current) fit(field.current);
   }, [field, text]);
+  useLayoutEffect(() => {
+    const element = field.current;
+    if (!element) return undefined;
+    let width = 0;
+    const observer = new ResizeObserver(() => {
+      if (element.clientWidth === width) return;
+      width = element.clientWidth;
+      requestAnimationFrame(() => fit(element));
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [field]);
 }
 
 const waiting = (queued: number) => (queued === 1 ? "1 message waits" : `${queued} messages wait`);
-
-const sentence = (words: string) => (/[.!?]$/.test(words) ? words : `${words}.`);
 
 function Waiting() {
   const { store, gone } = useConversation();
@@ -31,17 +46,17 @@ function Waiting() {
     return (
       <p class="strip bad" role="alert">
         <Icon name="off" />
-        The kernel is gone. Your text stays here; run the cell again to go on.
+        {KERNEL_STOPPED} Your text is kept.
       </p>
     );
   }
   if (state === "disconnected") {
     const { reason, hint } = store.connection.value;
-    const waits = queued > 0 ? `${waiting(queued)} until then.` : "";
+    const waits = queued > 0 ? `${waiting(queued)} until then` : null;
     return (
       <p class="strip bad">
         <Icon name="off" />
-        {[sentence(reason ?? "There is no connection to the server"), sentence(hint ?? "Press Retry to try again"), waits].join(" ")}
+        {sentences(reason ?? "There is no connection to the server", hint ?? "Press Retry to try again", waits)}
       </p>
     );
   }
@@ -54,9 +69,8 @@ function Waiting() {
   );
 }
 
-function StopButton() {
+function StopButton({ stop }: { stop: () => void }) {
   const { store, stopping } = useConversation();
-  const conversation = useConversation();
   if (!store.streaming.value && !store.awaited.value) return null;
   const asked = stopping.value !== null;
   return (
@@ -66,7 +80,7 @@ function StopButton() {
       title={asked ? "Stopping…" : "Stop"}
       aria-label={asked ? "Stopping" : "Stop"}
       aria-disabled={asked}
-      onClick={() => !asked && conversation.stop()}
+      onClick={() => !asked && stop()}
     >
       <span class="square" aria-hidden="true" />
     </button>
@@ -82,6 +96,15 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
 
   const send = () => {
     conversation.submit(text);
+    field.current?.focus();
+  };
+  const stop = () => {
+    conversation.stop();
+    field.current?.focus();
+  };
+  const onBoxDown = (event: MouseEvent) => {
+    if ((event.target as Element).closest("textarea, button")) return;
+    event.preventDefault();
     field.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent) => {
@@ -101,7 +124,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
           {notice.value}
         </p>
       )}
-      <div class="composer">
+      <div class="composer" onMouseDown={onBoxDown}>
         <textarea
           ref={field}
           rows={1}
@@ -113,7 +136,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
           onInput={(event) => conversation.write(event.currentTarget.value)}
           onKeyDown={onKeyDown}
         />
-        <StopButton />
+        <StopButton stop={stop} />
         <button type="button" class="round primary" title="Send" aria-label="Send" aria-disabled={empty} onClick={send}>
           <Icon name="send" />
         </button>

@@ -1,30 +1,35 @@
+import type { RefObject } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Badge } from "./badge";
 import { useConversation } from "./context";
 import { Icon } from "./icons";
 
-function ConfirmClear({ done }: { done: () => void }) {
+function ConfirmClear({ done }: { done: (cleared: boolean) => void }) {
   const conversation = useConversation();
   const first = useRef<HTMLButtonElement>(null);
   useEffect(() => first.current?.focus(), []);
+  const again = `Chat(session=${JSON.stringify(conversation.store.session.value)}) opens it again`;
   return (
     <div
       class="confirm"
       role="alertdialog"
       aria-label="Start a new chat?"
-      onKeyDown={(event) => event.key === "Escape" && done()}
+      onKeyDown={(event) => event.key === "Escape" && done(false)}
     >
-      <span class="question">Start a new chat? This one leaves the panel.</span>
-      <button type="button" class="small" onClick={done}>
+      <span class="question" title={again}>
+        Start a new chat? This conversation stays on the server.
+      </span>
+      <button type="button" class="small" onClick={() => done(false)}>
         Cancel
       </button>
       <button
         ref={first}
         type="button"
         class="small primary"
+        title={again}
         onClick={() => {
           conversation.clear();
-          done();
+          done(true);
         }}
       >
         New chat
@@ -33,7 +38,7 @@ function ConfirmClear({ done }: { done: () => void }) {
   );
 }
 
-export function Header() {
+export function Header({ field }: { field: RefObject<HTMLTextAreaElement | null> }) {
   const { store } = useConversation();
   const [asking, setAsking] = useState(false);
   const button = useRef<HTMLButtonElement>(null);
@@ -42,9 +47,9 @@ export function Header() {
     return (
       <header>
         <ConfirmClear
-          done={() => {
+          done={(cleared) => {
             setAsking(false);
-            requestAnimationFrame(() => button.current?.focus());
+            requestAnimationFrame(() => (cleared ? field : button).current?.focus());
           }}
         />
       </header>
@@ -57,8 +62,9 @@ export function Header() {
       </span>
       <h2>Story chat</h2>
       {agent && (
-        <span class="agent-name" title={agent.offline ? `${agent.name}: works by rules, without a language model` : agent.name}>
-          {agent.offline ? "Offline planner" : agent.name}
+        <span class={agent.offline ? "agent-name offline" : "agent-name"} title={agent.offline ? `${agent.name}: works by rules, without a language model` : agent.name}>
+          {agent.offline ? "Offline" : agent.name}
+          {agent.offline && <span class="wide"> planner</span>}
         </span>
       )}
       <span class="gap" />

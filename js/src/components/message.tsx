@@ -4,7 +4,7 @@ import { ToolCard } from "../cards/tool";
 import { UnknownCard } from "../cards/unknown";
 import type { Pending } from "../conversation";
 import { clock, exactTime } from "../format";
-import type { MessageCell, MessageHead, PartCell } from "../store";
+import { hasFailed, type MessageCell, type MessageHead, type PartCell } from "../store";
 import { Boundary } from "./boundary";
 import { useConversation } from "./context";
 import { Icon, type IconName, Spinner } from "./icons";
@@ -58,7 +58,9 @@ function UserMessage({ cell }: { cell: MessageCell }) {
   const conversation = useConversation();
   const head = cell.head.value;
   const { state: link } = conversation.store.connection.value;
-  const note = delivery(head, link === "connected" || link === "fallback");
+  // "failed" is also what a run is that the agent could not finish: then its answer says so.
+  const taken = head.state === "failed" && conversation.store.isAnswered(head.run);
+  const note = taken ? null : delivery(head, link === "connected" || link === "fallback");
   const failed = note?.icon === "alert";
   return (
     <article class="message user" data-state={head.state} aria-label={`You, ${clock(head.created_at)}`}>
@@ -78,6 +80,12 @@ function UserMessage({ cell }: { cell: MessageCell }) {
   );
 }
 
+const WAITING_WORDS: Readonly<Record<Pending["wait"], string>> = {
+  short: "Sending…",
+  late: "Queued until the cell finishes",
+  long: "Queued until the cell finishes, or run the cell again if the kernel was restarted",
+};
+
 /** Submitted in this browser; the kernel has not shown it yet. */
 export function PendingView({ entry }: { entry: Pending }) {
   return (
@@ -85,7 +93,7 @@ export function PendingView({ entry }: { entry: Pending }) {
       <Bubble text={entry.text} time={new Date(entry.at).toISOString()} />
       <div class="delivery">
         <Icon name="clock" />
-        <span>{entry.late ? "Queued until the cell finishes" : "Sending…"}</span>
+        <span>{WAITING_WORDS[entry.wait]}</span>
       </div>
     </article>
   );
@@ -126,14 +134,15 @@ function PartView({ cell, message }: { cell: PartCell; message: MessageCell }) {
 function Ending({ head }: { head: MessageHead }) {
   if (head.state === "requires_action") return <p class="ending">Waiting for your decision</p>;
   if (head.state !== "incomplete") return null;
-  const cancelled = !head.detail || /cancel/i.test(head.detail);
-  return <p class="ending">{cancelled ? "Stopped" : `Stopped: ${head.detail}`}</p>;
+  const bare = !head.detail || /^(stopped|cancell?ed)\W*$/i.test(head.detail);
+  const words = bare ? "Stopped" : /^stopped/i.test(head.detail ?? "") ? head.detail : `Stopped: ${head.detail}`;
+  return <p class="ending">{words}</p>;
 }
 
 function Answer({ cell }: { cell: MessageCell }) {
   const head = cell.head.value;
   const parts = cell.parts.value;
-  const failed = parts.some((one) => one.part.value.kind === "error");
+  const failed = hasFailed(cell);
   if (parts.length === 0 && head.state === "streaming") return null;
   return (
     <article

@@ -18,6 +18,8 @@ interface Follow {
   readonly toBottom: () => void;
 }
 
+const UPWARDS = new Set(["ArrowUp", "PageUp", "Home", "Tab"]);
+
 /** Keeps the end in sight while the reader is there, and lets go as soon as they scroll up. */
 function useFollow(scroller: RefObject<HTMLElement | null>, content: RefObject<HTMLElement | null>): Follow {
   const follows = useRef(true);
@@ -32,27 +34,46 @@ function useFollow(scroller: RefObject<HTMLElement | null>, content: RefObject<H
     const element = scroller.current;
     const inner = content.current;
     if (!element || !inner) return undefined;
-    let top = element.scrollTop;
-    let height = element.scrollHeight;
-    const onScroll = () => {
-      const near = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
-      // The browser moves the view by itself when content shrinks; only a move up in unchanged
-      // content is the reader's.
-      if (near) follows.current = true;
-      else if (element.scrollTop < top && element.scrollHeight >= height) follows.current = false;
-      top = element.scrollTop;
-      height = element.scrollHeight;
-      setAway(!follows.current);
-    };
-    const observer = new ResizeObserver(() => {
+    /** What the last look found: the browser moves the view by itself when content or panel shrink. */
+    let was = { top: 0, height: 0, room: 0 };
+    let byHand = false;
+    const settle = () => {
       if (follows.current) element.scrollTop = element.scrollHeight;
-    });
+      const { scrollTop: top, scrollHeight: height, clientHeight: room } = element;
+      was = { top, height, room };
+      setAway(!follows.current && height - top - room >= NEAR_PX);
+    };
+    const onScroll = () => {
+      const { scrollTop: top, scrollHeight: height, clientHeight: room } = element;
+      const below = height - top - room;
+      const unchanged = height === was.height && room === was.room;
+      if (below < 2) {
+        follows.current = true;
+        byHand = false;
+      } else if (top < was.top && (byHand || unchanged)) follows.current = false;
+      else if (top > was.top && below < NEAR_PX) follows.current = true;
+      settle();
+    };
+    const onWheel = (event: WheelEvent) => (byHand ||= event.deltaY < 0);
+    const onKeyDown = (event: KeyboardEvent) => (byHand ||= UPWARDS.has(event.key));
+    const onTouch = () => (byHand = true);
+    // On the element itself there is nothing to press but its scrollbar.
+    const onPointerDown = (event: PointerEvent) => (byHand ||= event.target === element);
+    const observer = new ResizeObserver(settle);
     observer.observe(inner);
     observer.observe(element);
     element.addEventListener("scroll", onScroll, { passive: true });
+    element.addEventListener("wheel", onWheel, { passive: true });
+    element.addEventListener("touchmove", onTouch, { passive: true });
+    element.addEventListener("keydown", onKeyDown);
+    element.addEventListener("pointerdown", onPointerDown);
     return () => {
       observer.disconnect();
       element.removeEventListener("scroll", onScroll);
+      element.removeEventListener("wheel", onWheel);
+      element.removeEventListener("touchmove", onTouch);
+      element.removeEventListener("keydown", onKeyDown);
+      element.removeEventListener("pointerdown", onPointerDown);
     };
   }, [scroller, content]);
   return { away, toBottom };
