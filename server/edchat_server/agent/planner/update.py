@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .create import too_many
-from .fields import GAP, Found, criteria_items, find_fields, known_epic, priority_value, status_value
 from .name import name_in_front, names_in
 from .plan import Asked, Call, Conversation, Plan, StoryRef
-from .refer import Meant, reference, story_ids, titled_with, who_is_meant, without_ids
+from .refer import Meant, reference, story_ids, titled_with, who_is_meant
 from .text import Masked, escape
-from .words import OPEN_WORDS, PRIORITY, SINGULAR, STATUS, TYPE_WORDS, either
+from .values import ADD_ITEM, ORDER, RENAME, STEP, TEXT_FIELD, read_changes
+from .words import PRIORITY, SINGULAR, STATUS, either
 
 MAX_UNNAMED = 3
-
 _Group = tuple[tuple[str, ...], dict[str, Any], bool]
 
 
@@ -26,19 +25,7 @@ class _Unclear:
     fits: tuple[StoryRef, ...]
     args: dict[str, Any]
 
-
-_STEP = "step"
-"""A change relative to today's priority, among the arguments until its story is known."""
-
 _I = re.IGNORECASE
-_Q = r"\ue000[0-9]+\ue001"
-_ORDER = re.compile(
-    r"^(?:set|change|update|make|move|mark|rename|retitle|assign|reassign|unassign|add|append|remove|bump|raise|lower|"
-    r"increase|decrease|estimate|close|finish|complete|start|begin|reopen|re-open|block|unblock|put|tag|label|describe|"
-    r"edit|modify|drop|prioriti[sz]e|deprioriti[sz]e|convert|turn|give|call|promote|demote|resolve|send|push|drag|"
-    r"setze?|ändere|verschiebe?|markiere?|benenne|weise|füge|schließe|starte)\b",
-    _I,
-)
 # Said, not ordered: "it should be P0", "we've finished STORY-2".
 _SAID = re.compile(r"^(?:(?P<person>i|we|ich|wir)|it|that|its|(?:the\s)?(?:priority|status|points|epic|title)|p[0-3]|es)\b", _I)
 # A story is named here, even if none was shown: by its field, as "the … story", or between verb and value.
@@ -50,89 +37,11 @@ _OF_STORY = re.compile(
     _I,
 )
 _NOT_SO = re.compile(r"\b(?:not|never|nobody|almost|nearly|half|soon|will|if|when|once|unless|nicht|wenn|fast)\b|n['’]t\b", _I)
-_RENAME = re.compile(
-    r"\b(?:rename|retitle|call|benenne)\b(?P<ref>[^\n]{0,80}?)\b(?:to|as|into|in|um in)\b:?\s+(?P<v>\S[^\n]*)$"
-    r"|\b(?:the\s)?title\b(?P<ref2>[^\n:=]{0,80}?)(?:\bto\b|\bshould be\b|[:=])\s*(?P<v2>\S[^\n]*)$"
-    r"|\bcall\s(?:it|that|this)\s(?P<v3>\S[^\n]*)$",
-    _I,
-)
-_LIST_NAME = r"(?P<name>acceptance\scriteri(?:on|a)|criteri(?:on|a)|acs?|definition\sof\sdone(?:\s(?:item|point))?|dod(?:\sitem)?)"
-_ADD_ITEM = re.compile(
-    rf"\b(?:add|append|include|füge)\b(?P<ref>[^\n:]{{0,60}}?)\b(?:an?\s|the\s|another\s|one\smore\s|these\s)?{_LIST_NAME}"
-    rf"(?P<ref2>\s+(?:to|for|on)\s+[^\n:,\ue000]{{1,60}}?(?=\s*[:,\ue000–]|\s+(?:that|saying)\b))?\s*(?:[:,–-]|that\b|saying\b)?\s*(?P<v>\S(?:.|\n)*)$",
-    _I,
-)
-_ADD_QUOTED = re.compile(rf"\badd\s+(?P<v>{_Q})\s+(?:as|to)\s+(?:an?\s|the\s)?{_LIST_NAME}", _I)
-_TEXT_FIELD = re.compile(
-    r"\b(?:set|change|update|add)?\s*(?:the\s|an?\s)?(?P<name>description|user\sstory|technical\sdetails)\b(?P<ref>[^\n:=]{0,60}?)"
-    r"(?:\bto\b|[:=])\s*(?P<v>\S(?:.|\n)*)$",
-    _I,
-)
-_STATUS_TO = re.compile(
-    rf"\b(?:to|as|in|into|is|are|on|status|auf|nach|als|ist|sind)\s+(?:now\s+|already\s+|the\s+)?(?P<s>{STATUS})\b(?:\s(?:column|state|status))?",
-    _I,
-)
-_STATUS_ADJECTIVE = re.compile(
-    rf"\b(?:mark|make|put|set|->|→|:|=)\s*(?:[^\s,]+\s){{0,3}}?(?P<s>{STATUS})\b", _I
-)
-_STATUS_VERBS = (
-    (re.compile(r"^(?:close|finish|complete|resolve|schließe)\b", _I), "Done"),
-    (re.compile(r"^(?:start|begin|starte)\b", _I), "In Progress"),
-    (re.compile(r"^(?:reopen|re-open|unblock)\b", _I), "Backlog"),
-    (re.compile(r"^block\b", _I), "Blocked"),
-)
 _OTHER_OBJECT = re.compile(r"^(?:close|finish|complete|resolve|start|begin|starte|schließe|reopen|re-open|unblock|block)\s+(?!all\b|every|alle\b)\w", _I)
-# What is said of a story rather than ordered: "we're done with STORY-2", "STORY-3 has shipped".
-_STATUS_SAID = (
-    (re.compile(r"\b(?:done|finished|completed|shipped|released|live|deployed|merged)\b", _I), "Done"),
-    (re.compile(r"\b(?:blocked|stuck|waiting\s(?:for|on))\b", _I), "Blocked"),
-    (re.compile(r"\b(?:(?:am|are|is|['’](?:m|re|s)|started|began|begun|now)\sworking|started|picked\sup|begun)\b", _I), "In Progress"),
-)
-_ASSIGN = re.compile(rf"\bassign\s+(?P<a>{_Q}|@?[\w.-]+(?:\s(?-i:[A-Z])[\w-]+)?)\s+to\s+", _I)
-_ASSIGN_TO = re.compile(
-    rf"\b(?:re)?assign(?:ed)?\b(?P<ref>[^\n]{{0,60}}?)\bto\s+@?(?P<a>{_Q}|[\w.-]*\w(?:\s(?-i:[A-Z])[\w-]+)?)", _I
-)
-_UNASSIGN = re.compile(
-    r"\bunassign\b|\bassign(?:ed)?\b(?P<ref>[^\n]{0,40})\bto\s(?:nobody|no\sone)\b|\bremove\sthe\sassignee\b", _I
-)
-_ADD_LABEL = re.compile(
-    rf"\b(?:add|put)\b[^\n]{{0,20}}?\b(?:labels?|tags?)\s+(?!to\b|on\b)(?P<l>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\b(?:tag|label)\s+"
-    rf"(?P<ref>(?:[^\n]{{1,40}}?\s)?)(?:with|as)\s+(?P<l2>{_Q}|#?[\w-]+(?:(?:,\s?|\sand\s)#?[\w-]+)*)|\badd\s+(?:the\s|an?\s)?(?P<l3>{_Q}|#?[\w-]+)\s(?:label|tag)\b",
-    _I,
-)
-_LABEL_TOO = re.compile(rf"^(?:with\s)?(?:the\s|an?\s)?(?:label|tag)s?\s+(?!to\b|on\b)(?P<l>{_Q}|#?[\w-]+)[\s.]*$", _I)
-_REMOVE_LABEL = re.compile(
-    rf"\bremove\s+(?:the\s)?(?:(?:labels?|tags?)\s+(?P<l>{_Q}|#?[\w-]+)|(?P<l2>{_Q}|#?[\w-]+)\s(?:label|tag))",
-    _I,
-)
-_TYPE = re.compile(
-    rf"\b(?:make|convert|turn|change|is)\b[^\n]{{0,40}}?\b(?:an?|to|into)\s(?:an?\s)?(?P<t>{either(TYPE_WORDS)}|story)\b",
-    _I,
-)
-_MOVE_TO = re.compile(
-    r"\b(?:move|set|change|put|push|drag|send|add)\b[^\n]{0,60}?\b(?:to|into|in|under)\s+(?:the\s)?(?P<s>[\w -]{2,30}?)\s*[.!]*$",
-    _I,
-)
-_RELATIVE = re.compile(
-    r"\b(?:(?P<up>raise|increase|bump(?:\sup)?|promote|higher|more\simportant|more\surgent)|"
-    r"(?P<down>lower|decrease|demote|less\simportant|less\surgent|bump\sdown))\b",
-    _I,
-)
-_PLAIN_PRIORITY = re.compile(
-    rf"\b(?:to|make|it|that|this|them|one|as|is|auf|a)\s+(?:be\s)?(?:an?\s)?(?P<p>{PRIORITY})\b(?!\s(?:contrast|level|res))",
-    _I,
-)
 _NEXT_ID = re.compile(
     r"(\bstory-[0-9]{1,9})(\s*(?:,\s*and|,|and|und|&)\s*)#?([0-9]{1,9})\b(?!\s*(?:points?|pts?|sp)\b)", _I
 )
 _ARROW = re.compile(r"\s*(?:-+>|=>|→)\s*")
-_GIVE_TO = re.compile(rf"\bgive\s(?!to\b)(?P<ref>[^\n]{{1,40}}?)\sto\s@?(?P<a>{_Q}|(?-i:[A-ZÄÖÜ])[\w-]+|[\w-]+[\s.!]*$)", _I)
-_FROM = re.compile(rf"\b(?:from|von)\s(?:p[0-9]|{PRIORITY}|{STATUS}|[0-9]{{1,2}}(?:\spoints?)?)\s(?=to\b|auf\b|nach\b)", _I)
-_PUT_ON = re.compile(r"\bput\s+@?(?P<a>(?-i:[A-ZÄÖÜ])[\w-]+)\s+on\s+(?:it|this|that|story-)", _I)
-_POINTS_OF = re.compile(
-    r"\b(?:points?|estimate|estimation)\b(?:\s(?:of|for)\b)?[^\n,;]{0,40}?\b(?:to|at|as|=)\s*(?P<n>[0-9]{1,3})\b",
-    _I,
-)
 _CLAUSE = re.compile(r"\s*(?:;|\n|\.\s|,\s*(?:and\s+|then\s+|und\s+)?|\s(?:and\sthen|and|then|und)\s)\s*", _I)
 _EVERYTHING = re.compile(
     rf"\b(?:all|every|everything|each|alle)\b(?!\sof\s(?:them|these))(?!\s(?:{either(('two', 'three'))})\b)",
@@ -143,7 +52,7 @@ _EVERYTHING = re.compile(
 def looks_like_update(text: str, conv: Conversation) -> bool:
     """Say whether the text wishes a change of stories that exist."""
     meant = who_is_meant(text, conv)
-    if _ORDER.match(text):
+    if ORDER.match(text):
         shown = conv.shown and not _OTHER_OBJECT.match(text)
         return bool(meant.ids or meant.vague or shown or _OF_STORY.search(text))
     if text.endswith("?") or _NOT_SO.search(text):
@@ -164,7 +73,7 @@ def plan_update(masked: Masked, text: str, conv: Conversation) -> Plan | None:
         return _which_of(changes, conv)
     if not changes:
         args, meant = changes_in(masked, text, conv), who_is_meant(text, conv)
-        args.pop(_STEP, None)
+        args.pop(STEP, None)
         return _which(args, conv, meant) if args else _what(text)
     vague = [ids for ids, _, named in changes if not named]
     calls = tuple(Call("update_story", {"id": i, **_stepped(args, i, conv)}) for ids, args, _ in changes for i in ids)
@@ -177,28 +86,7 @@ def plan_update(masked: Masked, text: str, conv: Conversation) -> Plan | None:
 
 def changes_in(masked: Masked, text: str, conv: Conversation) -> dict[str, Any]:
     """Return the changes that the text names, as arguments of update_story."""
-    return _read(masked, text, conv)[0]
-
-
-def _read(masked: Masked, text: str, conv: Conversation) -> tuple[dict[str, Any], str]:
-    """Return the changes, and the text with gaps where they stood."""
-    args: dict[str, Any] = {}
-    text = _FROM.sub("", _take_free_text(masked, text, args))
-    if not text.strip():
-        return args, ""
-    text = _take_people_and_labels(masked, text, args, {ref.title.casefold() for ref in conv.known})
-    _take_points(text, args)
-    found = find_fields(masked, f", {without_ids(text)}", epics=conv.epics)
-    for name, value in found.args.items():
-        if name == "labels":
-            args["add_labels"] = [*args.get("add_labels", []), *value]
-        elif name in {"acceptance_criteria", "definition_of_done"}:
-            args.setdefault(f"add_{name}", value)
-        else:
-            args.setdefault(name, value)
-    _take_status(found, args)
-    _take_rest(found, args, conv)
-    return args, found.rest
+    return read_changes(masked, text, conv)[0]
 
 
 def _changes_by_story(masked: Masked, text: str, conv: Conversation) -> list[_Group] | _Unclear:
@@ -207,10 +95,10 @@ def _changes_by_story(masked: Masked, text: str, conv: Conversation) -> list[_Gr
     waiting: tuple[str, ...] = ()
     verb = ""
     for clause in _clauses(text):
-        args, rest = _read(masked, clause, conv)
-        order = _ORDER.match(clause)
+        args, rest = read_changes(masked, clause, conv)
+        order = ORDER.match(clause)
         if not (args or order or _is_label(clause, groups)) and verb:
-            args, rest = _read(masked, f"{verb} {clause}", conv)
+            args, rest = read_changes(masked, f"{verb} {clause}", conv)
         verb = order[0] if order else verb
         meant = who_is_meant(clause, conv)
         ids, named = meant.ids, meant.explicit
@@ -228,7 +116,7 @@ def _changes_by_story(masked: Masked, text: str, conv: Conversation) -> list[_Gr
         elif not args:
             waiting = (*waiting, *(ids if named and not groups else meant.ids if meant.explicit else ()))
         elif ids or waiting:
-            if groups and (_ORDER.match(clause) or _SAID.match(clause)):
+            if groups and (ORDER.match(clause) or _SAID.match(clause)):
                 groups[-1] = _with_ids(groups[-1], waiting)
                 waiting = ()
             _add_group(groups, (*waiting, *ids), args, named)
@@ -258,7 +146,7 @@ def _titles_to_ids(text: str, conv: Conversation) -> str:
     for ref in conv.known:
         if len(ref.title) > 8 and _CLAUSE.search(ref.title):
             place = text.casefold().find(ref.title.casefold())
-            if 0 < place < 60 and not _RENAME.search(text[:place] + "x"):
+            if 0 < place < 60 and not RENAME.search(text[:place] + "x"):
                 text = f"{text[:place]}{ref.id}{text[place + len(ref.title) :]}"
     return text
 
@@ -266,9 +154,9 @@ def _titles_to_ids(text: str, conv: Conversation) -> str:
 def _stepped(args: dict[str, Any], story_id: str, conv: Conversation) -> dict[str, Any]:
     """Return the changes with "higher" and "lower" turned into a priority; without it if today's is not known."""
     now = reference(story_id, conv).priority
-    plain = {k: v for k, v in args.items() if k != _STEP}
-    if _STEP in args and len(now) == 2 and now[1].isdecimal():
-        return {**plain, "priority": f"P{max(0, min(3, int(now[1]) + args[_STEP]))}"}
+    plain = {k: v for k, v in args.items() if k != STEP}
+    if STEP in args and len(now) == 2 and now[1].isdecimal():
+        return {**plain, "priority": f"P{max(0, min(3, int(now[1]) + args[STEP]))}"}
     return plain
 
 
@@ -293,7 +181,7 @@ def _add_group(groups: list[_Group], ids: tuple[str, ...], args: dict[str, Any],
 def _clauses(text: str) -> list[str]:
     """Split at "and", commas and full stops, but never inside a text that is to be stored."""
     free = min(
-        (m.start() for p in (_RENAME, _ADD_ITEM, _TEXT_FIELD) if (m := p.search(text))), default=len(text)
+        (m.start() for p in (RENAME, ADD_ITEM, TEXT_FIELD) if (m := p.search(text))), default=len(text)
     )
     head, tail = text[:free], text[free:]
     pieces = [p for p in _CLAUSE.split(head) if p and p.strip()]
@@ -301,84 +189,7 @@ def _clauses(text: str) -> list[str]:
         tail = f"{pieces.pop()} {tail}"
     return [*pieces, *([tail] if tail else [])]
 
-
 _COMPLETE = re.compile(rf"\b(?:{STATUS}|p[0-9]|{PRIORITY}|points?)\b|[0-9]\s*$|\bto\s\S+$", _I)
-
-
-def _take_free_text(masked: Masked, text: str, args: dict[str, Any]) -> str:
-    """Take out a text that is to be stored as it is; return what is left to read as an instruction."""
-    quoted = _ADD_QUOTED.search(text)
-    if quoted:
-        args[_list_argument(quoted["name"])] = [masked.restore(quoted["v"])]
-        return text[: quoted.start()] + " " + text[quoted.end() :]
-    rename = _RENAME.search(text)
-    if rename:
-        value = rename["v"] or rename["v2"] or rename["v3"]
-        args["title"] = masked.restore(value).strip(" .")
-        return f"{text[: rename.start()]} {rename['ref'] or rename['ref2'] or ''} {GAP}"
-    item = _ADD_ITEM.search(text)
-    if item:
-        place = re.match(r"(?:to|for)\s+\S+\s*[:,]\s*", item["v"])
-        value = item["v"][place.end() :] if place else item["v"]
-        args[_list_argument(item["name"])] = list(criteria_items(masked, _unquoted(masked, value)))
-        return f"{text[: item.start()]} {item['ref']} {item['ref2'] or ''} {place[0] if place else ''} {GAP}"
-    block = _TEXT_FIELD.search(text)
-    if block:
-        name = re.sub(r"\s", "_", block["name"].casefold())
-        args[name] = masked.restore(block["v"]).strip()
-        return f"{text[: block.start()]} {block['ref']} {GAP}"
-    return text
-
-
-def _unquoted(masked: Masked, value: str) -> str:
-    return (
-        masked.restore(value)
-        if re.fullmatch(rf"\s*{_Q}[\s.]*", value) and "," not in masked.restore(value)
-        else value
-    )
-
-
-def _list_argument(name: str) -> str:
-    return (
-        "add_definition_of_done" if name.casefold().startswith(("def", "dod")) else "add_acceptance_criteria"
-    )
-
-
-def _take_people_and_labels(masked: Masked, text: str, args: dict[str, Any], titles: set[str]) -> str:
-    unassign = _UNASSIGN.search(text)
-    if unassign:
-        args["assignee"] = ""
-        return _without(text, unassign)
-    put = _PUT_ON.search(text) or _GIVE_TO.search(text)
-    if put:
-        args["assignee"] = masked.restore(put["a"]).strip(" .!")
-        return _without(text, put)
-    assign = _ASSIGN.search(text)
-    if assign and _is_person(assign["a"], text[assign.end() :], titles):
-        args["assignee"] = masked.restore(assign["a"]).lstrip("@")
-        text = text[: assign.start()] + GAP + text[assign.end() :]
-    elif (assign_to := _ASSIGN_TO.search(text)) is not None:
-        args["assignee"] = masked.restore(assign_to["a"]).lstrip("@")
-        text = _without(text, assign_to)
-    for pattern, name in ((_REMOVE_LABEL, "remove_labels"), (_ADD_LABEL, "add_labels"), (_LABEL_TOO, "add_labels")):
-        match = pattern.search(text)
-        if match:
-            words = next(v for k, v in match.groupdict().items() if v and k != "ref")
-            args[name] = [masked.restore(w).lstrip("#") for w in re.split(r",\s?|\sand\s", words) if w]
-            text = _without(text, match)
-    return text
-
-
-def _is_person(name: str, behind: str, titles: set[str]) -> bool:
-    """Say whether ``assign Ann to Login`` and not ``assign login to Ann`` was said."""
-    if name.casefold() in {"it", "this", "that", "them", *titles} or story_ids(name):
-        return False
-    return not name.islower() or re.match(r"(?-i:@\w|[A-ZÄÖÜ])[\w.-]+\W*$", behind) is None
-
-
-def _without(text: str, match: re.Match[str]) -> str:
-    """Return the text with a gap in place of the match; what it passed over stays."""
-    return f"{text[: match.start()]} {match.groupdict().get('ref') or ''} {GAP}{text[match.end() :]}"
 
 
 def _spell_out_ids(text: str) -> str:
@@ -391,66 +202,6 @@ def _spell_out_ids(text: str) -> str:
             break
         text = longer
     return text
-
-
-def _take_points(text: str, args: dict[str, Any]) -> None:
-    match = _POINTS_OF.search(text)
-    if match:
-        args.setdefault("points", int(match["n"]))
-
-
-def _take_status(found: Found, args: dict[str, Any]) -> None:
-    if "status" in args:
-        return
-    for pattern in (_STATUS_TO, _STATUS_ADJECTIVE):
-        match = pattern.search(found.rest)
-        if match:
-            args["status"] = status_value(match["s"])
-            _cut(found, match.span("s"))
-            return
-    for verb, status in _STATUS_VERBS:
-        if verb.match(found.rest.strip(" ,")):
-            args["status"] = status
-            return
-    if not args and not _ORDER.match(found.rest.strip(f" ,{GAP}")):
-        for words, status in _STATUS_SAID:
-            match = words.search(found.rest)
-            if match:
-                args["status"] = status
-                _cut(found, match.span())
-                return
-
-
-def _take_rest(found: Found, args: dict[str, Any], conv: Conversation) -> None:
-    """Read what has no keyword of its own: "make it a bug", "make it urgent", "move it to Checkout"."""
-    kind = _TYPE.search(found.rest)
-    if kind and "type" not in args:
-        args["type"] = TYPE_WORDS.get(kind["t"].casefold(), "story")
-        _cut(found, kind.span("t"))
-    plain = _PLAIN_PRIORITY.search(found.rest)
-    if plain and "priority" not in args and "status" not in args:
-        args["priority"] = priority_value(plain["p"])
-        _cut(found, plain.span("p"))
-    if args:
-        return
-    relative = _RELATIVE.search(found.rest)
-    if relative:
-        args[_STEP] = -1 if relative["up"] else 1
-        return
-    moved = _MOVE_TO.search(found.rest)
-    name = moved["s"].strip() if moved else ""
-    known = known_epic(name, conv.epics)
-    if known:
-        args["epic"] = known
-    elif name and not story_ids(name):
-        # Neither a status nor an epic that is known: the tool will say which there are.
-        args["status"] = "Backlog" if name.casefold() in OPEN_WORDS else name
-    if moved and args:
-        _cut(found, moved.span("s"))
-
-
-def _cut(found: Found, span: tuple[int, int]) -> None:
-    found.rest = f"{found.rest[: span[0]]}{GAP}{found.rest[span[1] :]}"
 
 
 def _which_of(unclear: _Unclear, conv: Conversation) -> Plan:
