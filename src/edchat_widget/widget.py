@@ -40,14 +40,16 @@ class ChatWidget(anywidget.AnyWidget):
     def __init__(self, post: Callable[[AnyIntent], None]) -> None:
         super().__init__()
         self._post = post
-        self._ready = 0
+        self._ready = False
+        self._shown = False
         self._free_replies()
         self.on_msg(self._received)
 
     def deliver(self, message: Patch | SnapshotMessage | Refusal) -> None:
         """Send a message to all views. For the I/O thread alone, so that patches keep their order."""
-        # Before a front-end is there, nobody could apply a patch; it asks for the snapshot when it is.
-        if self._ready:
+        # Before a front-end has its snapshot, it could apply no patch; it asks for the snapshot when it is there.
+        self._shown = self._shown or (self._ready and isinstance(message, SnapshotMessage))
+        if self._shown or (self._ready and isinstance(message, Refusal)):
             self.send(msgspec.to_builtins(message))
 
     def _received(self, _widget: object, content: Any, _buffers: object) -> None:
@@ -57,7 +59,7 @@ class ChatWidget(anywidget.AnyWidget):
             _log.warning("the panel sent something unreadable: %s", type(exc).__name__)
             return
         if isinstance(intent, ReadyIntent):
-            self._ready += 1
+            self._ready = True
             self._free_replies()
         self._post(intent)
 

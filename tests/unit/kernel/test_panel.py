@@ -10,7 +10,8 @@ import pytest
 from edchat_protocol.messages import ArtifactPart, ErrorPart, Message, TextPart
 from edchat_widget import Chat, static_render
 from edchat_widget.stories import Story, StoryList
-from edchat_widget.view import ConnectionView, View
+from edchat_widget.view import ConnectionView, Patch, SnapshotMessage, View
+from edchat_widget.widget import ChatWidget
 
 EVIL = "<script>alert(1)</script>"
 
@@ -43,6 +44,18 @@ class Panel:
 def panel(tmp_path: Path) -> Iterator[Panel]:
     with Chat("http://127.0.0.1:9", data_dir=tmp_path, session="s", token="sesame") as chat:
         yield Panel(chat)
+
+
+def test_a_patch_between_ready_and_the_snapshot_is_not_sent() -> None:
+    widget = ChatWidget(lambda _intent: None)
+    sent: list[str] = []
+    widget.send = lambda content, buffers=None: sent.append(content["type"])  # type: ignore[method-assign]
+    view = View(rev=2, session="s", connection=ConnectionView(state="connecting"))
+    widget._handle_custom_msg({"intent": "ready"}, [])
+    widget.deliver(Patch(rev=2, ops=()))
+    widget.deliver(SnapshotMessage(view=view))
+    widget.deliver(Patch(rev=3, ops=()))
+    assert sent == ["snapshot", "patch"]
 
 
 def test_nothing_is_sent_before_a_front_end_is_ready_and_then_the_snapshot_comes_first(panel: Panel) -> None:
