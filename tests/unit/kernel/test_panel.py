@@ -34,10 +34,16 @@ class Panel:
     def receive(self, content: Any) -> None:
         self.widget._handle_custom_msg(content, [])
 
-    def wait_for(self, kind: str) -> dict[str, Any]:
+    def wait_for(
+        self, kind: str, fits: Callable[[dict[str, Any]], bool] = lambda _message: True
+    ) -> dict[str, Any]:
+        def found() -> dict[str, Any] | None:
+            return next((m for m in self.sent if m["type"] == kind and fits(m)), None)
+
         with self.arrived:
-            assert self.arrived.wait_for(lambda: any(m["type"] == kind for m in self.sent), 10)
-            return next(m for m in self.sent if m["type"] == kind)
+            message = self.arrived.wait_for(found, 10)
+            assert message, f"no such {kind}"
+            return message
 
 
 @pytest.fixture
@@ -65,9 +71,12 @@ def test_nothing_is_sent_before_a_front_end_is_ready_and_then_the_snapshot_comes
     view = panel.wait_for("snapshot")["view"]
     assert [m["parts"][0]["text"] for m in view["messages"]] == ["before"]
     panel.receive({"intent": "submit", "id": "m1", "text": "from the panel"})
-    patch = panel.wait_for("patch")
-    assert patch["rev"] == view["rev"] + 1
+    panel.wait_for("patch", lambda patch: any(op.get("message", {}).get("id") == "m1" for op in patch["ops"]))
     assert panel.chat.messages[-1].text == "from the panel"
+    # other patches (the connection's) may come in between; all follow the snapshot without a gap
+    assert panel.sent[0]["type"] == "snapshot"
+    revs = [m["rev"] for m in panel.sent[1:] if m["type"] == "patch"]
+    assert revs == [view["rev"] + 1 + n for n in range(len(revs))]
 
 
 def test_what_cannot_be_taken_comes_back_with_its_id(panel: Panel) -> None:
