@@ -14,6 +14,7 @@ import pytest
 from tests.server_fixtures import ServerProcess, server
 from websockets.sync.client import ClientConnection, connect
 
+pytestmark = pytest.mark.fault("F21", "a client of version 1 at our server")
 ORIGIN_TYPES = {"message", "token", "tool_execution", "status", "error", "ping", "pong"}
 
 

@@ -15,6 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from edchat_protocol.messages import ArtifactPart, Message, ToolCallPart
 from edchat_widget import AgentError, Chat, ConnectionLost
 
+pytestmark = pytest.mark.fault("F21", "our Chat at a server of version 1")
 STAMP = "2026-01-01T00:00:00+00:00"
 STORY = {"id": "s-1", "title": "Login", "epic": "Security", "priority": "P1",
          "acceptanceCriteria": ["works"], "technicalDetails": "none"}

@@ -55,6 +55,7 @@ def snapshot(running: ServerProcess) -> dict[int, dict[str, object]]:
     return reader.log
 
 
+@pytest.mark.fault("F4", "kill -9 at a named place, two stories")
 @pytest.mark.parametrize("point", POINTS)
 def test_a_killed_server_finishes_the_run_and_makes_each_story_once(tmp_path: Path, point: str) -> None:
     data = tmp_path / "data"
