@@ -7,12 +7,11 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from edchat_widget._core.client import Client
-from edchat_widget._core.connection import Policy, State
+from edchat_widget._core.connection import Carrier, Policy, State
 from edchat_widget._core.effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
 from edchat_widget._core.outbox import RowState
 from edchat_widget._version import version
@@ -21,7 +20,7 @@ from edchat_widget.events import ChatEvent
 from edchat_widget.settings import Settings
 from edchat_widget.view import SnapshotMessage, View
 
-from .link import Link
+from .connections import Connections, Resolve
 from .outbox_file import OutboxFile, open_outbox
 from .publisher import Publisher
 from .transport import Connect, Endpoint, connect
@@ -29,8 +28,6 @@ from .transport import Connect, Endpoint, connect
 _log = logging.getLogger("edchat.client.connection")
 _WAKE_TICK = 1.0
 _WAKE_JUMP = 5.0
-
-Resolve = Callable[[], Awaitable[Endpoint]]
 
 
 def new_id() -> str:
@@ -66,14 +63,11 @@ class Driver:
     ) -> None:
         self.settings = settings
         self._resolve = resolve
-        self._opener = opener
         self._jitter = jitter
         self._server = server
         self._outbox_suffix = outbox_suffix
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._connections: dict[int, Link] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._cancel_when_known: set[str] = set()
         self._asked: set[str] = set()  # whose askers take them back rather than let them wait
         self._news: deque[ChatEvent] = deque()
@@ -84,6 +78,8 @@ class Driver:
         """Set when the conversation so far was had from the server, or it is plain that it cannot be."""
         self.counts = {"messages_sent": 0, "frames_received": 0, "bytes_received": 0, "bytes_sent": 0,
                        "connections": 0}
+        self._connections = Connections(self, resolve, opener, self.counts)
+        self.spawn = self._connections.spawn
         self._file, self._client = self._begin(session)
         # By name, for `switch` puts another client in its place.
         self._publisher = Publisher(lambda rev: self._client.view(rev))  # noqa: PLW0108
@@ -204,6 +200,7 @@ class Driver:
             return
         self.closed = True
         self._waker.cancel()
+        self._connections.shut()
         self._end(discard=False)
         self._publisher.flush()
         self._publisher.wake()
@@ -212,10 +209,7 @@ class Driver:
     async def close(self) -> None:
         """Disconnect politely."""
         self.shut()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=3)
-        for task in self._tasks:
-            task.cancel()
+        await self._connections.end()
 
     def snapshot(self) -> SnapshotMessage:
         """Return the view with all that has happened."""
@@ -294,16 +288,11 @@ class Driver:
     def _run(self, effect: Effect) -> None:
         match effect:
             case Open():
-                self._open(effect)
+                self._connections.open(effect)
             case Send():
-                link = self._connections.get(effect.conn)
-                if link is not None:
-                    link.outgoing.put_nowait(effect.raw)
-                    self.counts["bytes_sent"] += len(effect.raw)
+                self._connections.send(effect)
             case Close():
-                link = self._connections.pop(effect.conn, None)
-                if link is not None:
-                    self.spawn(link.close(effect))
+                self._connections.close(effect)
             case Persist():
                 self._persist(effect)
             case Publish():
@@ -343,59 +332,23 @@ class Driver:
                 self._drain()
             asleep = now
 
-    # ------------------------------------------------------------------------------------------ connections
+    # ---------------------------------------------------------------------------- what the connections tell
 
-    def _open(self, effect: Open) -> None:
-        link = Link()
-        conn = effect.hello.conn
-        self._connections[conn] = link
-        link.task = self.spawn(self._connection(effect, link))
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run something beside; it is ended when the driver is."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _connection(self, effect: Open, link: "Link") -> None:
-        conn = effect.hello.conn
-        error: EdChatError
-        try:
-            await self._converse(effect, link)
-            return
-        except EdChatError as exc:
-            error = exc
-        except Exception as exc:  # noqa: BLE001 - the driver's task root: nothing may end the conversation silently
-            _log.exception("the connection failed in an unexpected way")
-            error = ConnectionLost(
-                f"Something failed inside this chat: {type(exc).__name__}.",
-                hint="It is a mistake of this package; the log has the details.")
-        finally:
-            link.drop()
-            if link.transport is not None and not self.closed:
-                self.spawn(link.transport.close())
-        if self._connections.get(conn) is link:
-            del self._connections[conn]
-            self.last_error = error
-            self._client.lost(conn, error, self._loop.time())
-            self._drain()
-
-    async def _converse(self, effect: Open, link: "Link") -> None:
-        conn = effect.hello.conn
-        endpoint = await self._resolve()
-        transport = await self._opener(endpoint, effect.carrier, effect.hello)
-        link.transport = transport
-        self.counts["connections"] += 1
-        link.writer = self._loop.create_task(link.write(transport))
-        self._client.opened(conn, effect.carrier, transport.subprotocol, self._loop.time())
+    def opened(self, conn: int, carrier: Carrier, subprotocol: str | None) -> None:
+        """Connection `conn` stands."""
+        self._client.opened(conn, carrier, subprotocol, self._loop.time())
         self._drain()
-        while self._connections.get(conn) is link:
-            raw = await transport.receive()
-            self.counts["frames_received"] += 1
-            self.counts["bytes_received"] += len(raw)
-            self._client.frame(conn, raw, self._loop.time(), _iso_now())
-            self._drain()
+
+    def heard(self, conn: int, raw: bytes | str) -> None:
+        """Connection `conn` brought a frame."""
+        self._client.frame(conn, raw, self._loop.time(), _iso_now())
+        self._drain()
+
+    def lost(self, conn: int, error: EdChatError) -> None:
+        """Connection `conn` is no more."""
+        self.last_error = error
+        self._client.lost(conn, error, self._loop.time())
+        self._drain()
 
     def _cancel_known(self) -> None:
         for message_id in tuple(self._cancel_when_known):
