@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from .hub import Hub
 from .intake import Intake
 from .runner import Runner
 from .settings import Settings
-from .store import SqliteStore, StoreError, saver
+from .store import SqliteStore, Store, StoreError, saver
 
 _log = logging.getLogger("edchat.server.app")
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
@@ -45,6 +45,18 @@ class BuiltAgent:
 Build = Callable[[str | None, BaseCheckpointSaver[str]], BuiltAgent]
 
 
+Prepare = Sequence[Callable[[sqlite3.Connection], None]]
+"""What makes the tables of others."""
+
+OpenStore = Callable[[Settings, Prepare], Awaitable[Store]]
+"""Opens the settings' database. Raises `StoreError`."""
+
+
+async def open_store(settings: Settings, prepare: Prepare) -> Store:
+    """Open the one file that holds everything."""
+    return await SqliteStore.open(settings.database, prepare=prepare)
+
+
 def build_agent(model: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:
     """Return the product manager's agent with the named model; None: the offline planner."""
     from .agent.graph import build_agent as build
@@ -60,10 +72,13 @@ def build_agent(model: str | None, checkpointer: BaseCheckpointSaver[str]) -> Bu
     return BuiltAgent(agent=build(chat_model, checkpointer=checkpointer), name=name, offline=offline)
 
 
-def create_app(settings: Settings, *, build: Build = build_agent) -> FastAPI:
+def create_app(
+    settings: Settings, *, build: Build = build_agent, open_store: OpenStore = open_store
+) -> FastAPI:
     """Return the ASGI application. It opens the database when its lifespan starts.
 
-    `build` makes the agent; another one than the built-in needs a state with `messages`.
+    `build` makes the agent; another one than the built-in needs a state with `messages`. `open_store`
+    opens the database.
 
     Raises:
         StoreLocked: at start-up, when another server owns the database.
@@ -73,7 +88,7 @@ def create_app(settings: Settings, *, build: Build = build_agent) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings, activity, build) as core:
+        async with running(settings, activity, build, open_store) as core:
             app.state.core = core
             yield
 
@@ -99,11 +114,11 @@ def create_app(settings: Settings, *, build: Build = build_agent) -> FastAPI:
 
 
 @asynccontextmanager
-async def running(settings: Settings, activity: Activity, build: Build) -> AsyncIterator[Core]:
+async def running(
+    settings: Settings, activity: Activity, build: Build, open_store: OpenStore = open_store
+) -> AsyncIterator[Core]:
     """Open the database, start the runner, and close both in the end."""
-    store = await SqliteStore.open(
-        settings.database, prepare=[saver.prepare, lambda conn: _execute_all(conn, BACKLOG_SCHEMA)]
-    )
+    store = await open_store(settings, [saver.prepare, lambda conn: _execute_all(conn, BACKLOG_SCHEMA)])
     try:
         audit = AuditLog(settings.data_dir / "audit.jsonl")
         hub = Hub()

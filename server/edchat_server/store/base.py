@@ -152,6 +152,9 @@ class Store(Protocol):
     def healthy(self) -> bool:
         """False after a failed write, until one succeeds."""
 
+    async def close(self) -> None:
+        """Finish what was submitted and let others in."""
+
     async def submit(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction of its own; an exception rolls it back and is raised here."""
 

@@ -39,8 +39,12 @@ class SqliteStore:
         *,
         prepare: Sequence[Callable[[sqlite3.Connection], None]] = (),
         clock: Callable[[], str] | None = None,
+        make_owner: Callable[[Path, Sequence[Callable[[sqlite3.Connection], None]]], Owner] = Owner,
     ) -> "SqliteStore":
-        """Open or make the database. `prepare` adds tables of others; `clock` gives ISO times in UTC.
+        """Open or make the database.
+
+        `prepare` adds tables of others; `clock` gives ISO times in UTC; `make_owner` makes what runs the
+        transactions.
 
         Raises:
             StoreLocked: another process owns the file.
@@ -48,7 +52,7 @@ class SqliteStore:
         """
         lock = _take(path)
         clock = clock or utc_now
-        owner = Owner(path, [_prepare, *prepare])
+        owner = make_owner(path, [_prepare, *prepare])
         try:
             await owner.open()
             store_id = await owner.submit(_identify)
