@@ -7,7 +7,7 @@ import sys
 import uuid
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 from tests import server_main
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -196,7 +197,10 @@ class Client:
     def recv(self, timeout: float = 20) -> dict[str, Any]:
         """Read one frame from the socket and apply it."""
         assert self.ws is not None
-        frame: dict[str, Any] = json.loads(self.ws.recv(timeout))
+        return self.take(json.loads(self.ws.recv(timeout)))
+
+    def take(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Apply one frame, whatever brought it."""
         self.frames.append(frame)
         if frame["type"] == "events":
             for event in frame["data"]["frames"]:
@@ -234,6 +238,16 @@ class Client:
             event = self.until("status")
             if event["data"]["status"] in final:
                 return str(event["data"]["status"])
+
+    def closed_code(self) -> int:
+        """Read to the end; return the close code that the server sent."""
+        assert self.ws is not None
+        with suppress(ConnectionClosed):
+            while True:
+                self.recv()
+        code = self.ws.protocol.close_code
+        assert code is not None
+        return code
 
     def close(self) -> None:
         self._stack.close()

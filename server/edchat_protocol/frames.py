@@ -267,13 +267,17 @@ class MessageFrame(Event, frozen=True, kw_only=True, tag="message", omit_default
 
 
 class ErrorData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`error` is the origin's text for people; `code` is an `ErrorCode`; `message` repeats `error`."""
+    """`error` is the origin's text for people; `code` is an `ErrorCode`; `message` repeats `error`.
+
+    `retry_after_ms`: it makes no sense to try again sooner.
+    """
 
     error: str
     code: str = "internal"
     message: str = ""
     retryable: bool = False
     hint: str | None = None
+    retry_after_ms: int | None = None
 
 
 class ErrorFrame(Event, frozen=True, kw_only=True, tag="error", omit_defaults=True):
@@ -347,10 +351,11 @@ class Snapshot(Event, frozen=True, kw_only=True, tag="snapshot", omit_defaults=T
 
 
 class GoawayData(msgspec.Struct, frozen=True, kw_only=True):
-    """When to come back."""
+    """When to come back, in milliseconds. `code` is the close code that follows, which HTTP does not have."""
 
     retry_after_ms: int = 0
     reason: str = ""
+    code: int = 1012
 
 
 class Goaway(Event, frozen=True, kw_only=True, tag="goaway", omit_defaults=True):

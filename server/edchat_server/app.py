@@ -152,7 +152,9 @@ def _secrets(settings: Settings, env: Mapping[str, str]) -> list[str]:
 
 
 async def _http_error(request: Request, exc: HttpError) -> Response:  # noqa: ARG001 - FastAPI's signature
-    return error_response(exc.status, exc.code, str(exc), hint=exc.hint, retryable=exc.retryable)
+    return error_response(
+        exc.status, exc.code, str(exc), hint=exc.hint, retryable=exc.retryable, retry_after_ms=exc.retry_after_ms
+    )
 
 
 async def _store_error(request: Request, exc: StoreError) -> Response:  # noqa: ARG001 - as above

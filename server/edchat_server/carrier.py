@@ -1,35 +1,29 @@
 """The HTTP carrier: the very same frames, for networks that let no WebSocket through.
 
-Commands go up by POST, through the same accept transaction; events come down as server-sent events, from
-the same log and cursor. A closed stream means nothing: only a status event ends a run.
+Commands go up by POST, through the same accept transaction; events come down as server-sent events or by
+long poll, from the same log and cursor. A closed stream means nothing: only a status event ends a run.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
+from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
-from edchat_protocol.codec import decode_up, encode
+from edchat_protocol.codec import decode_up
 from edchat_protocol.errors import MAX_FRAME_BYTES, FrameError
 from edchat_protocol.frames import Cancel, Csn, Frame, Id, Ping, Pong, Seen, UserMessage
 
-from . import delivery
 from .core import Core
 from .errors import HttpError, error_frame
 from .http import check_session, core_of, decode_body, read_body
 from .intake import answer, command_of
-from .store.base import Greeting
-from .ws import goaway, welcome
+from .streams import Pace, Reader, poll, stream
 
-HEARTBEAT_SECONDS = 10.0
-ROTATE_SECONDS = 600.0
 MAX_FRAMES = 50
-# Some proxies hold back the first kilobytes of a response.
-PREFACE = b":" + b" " * 2048 + b"\nretry: 1000\n\n"
+MAX_WAIT_SECONDS = 25
+PACE = Pace()
 HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 router = APIRouter(prefix="/v2/sessions/{session}")
@@ -85,20 +79,26 @@ async def events(  # noqa: PLR0917 - the query's parameters
     conn: int,
     cursor: int = 0,
     epoch: str | None = None,
+    wait: Annotated[int | None, Query(ge=0)] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Stream the log from the cursor on, as server-sent events; the first one is `welcome`."""
+    """Give the log from the cursor on: as a stream, or with `wait` (seconds) what is new, at once or when it comes."""
     core = core_of(request)
     check_session(session)
     place = _place(client, conn)
     epoch, cursor = _resume_point(last_event_id, epoch, cursor)
     if core.hub.draining.is_set():
-        raise HttpError(503, "unavailable", "the server is going away")
+        raise HttpError(503, "unavailable", "the server is going away", retry_after_ms=1000)
     greeting = await core.store.greet(session, client, conn, cursor=cursor, epoch=epoch)
     if greeting.stale:
         raise HttpError(409, "conflict", "superseded by a newer connection")
-    stream = _stream(core, session, place, cursor, greeting)
-    return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
+    reader = Reader(session=session, client=place.client, conn=place.conn, cursor=cursor, greeting=greeting)
+    if wait is None:
+        return StreamingResponse(stream(core, reader, PACE), media_type="text/event-stream", headers=HEADERS)
+    polled = await poll(core, reader, min(wait, MAX_WAIT_SECONDS))
+    return Response(
+        polled.body, media_type="application/json", headers=HEADERS, background=BackgroundTask(polled.sent)
+    )
 
 
 class _Place(msgspec.Struct):
@@ -118,46 +118,3 @@ def _resume_point(last_event_id: str | None, epoch: str | None, cursor: int) -> 
     if named and seq.isdecimal() and len(seq) < 16:
         return named, int(seq)
     return epoch, max(0, cursor)
-
-
-async def _stream(
-    core: Core, session: str, place: _Place, cursor: int, greeting: Greeting
-) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    replaced = asyncio.Event()
-
-    async def give_way(code: int, reason: str) -> None:  # noqa: ARG001 - a stream has no close codes
-        replaced.set()
-        listener.ring()
-
-    with core.hub.listen(session) as listener, core.hub.place(session, place.client, place.conn, give_way):
-        yield PREFACE
-        yield _sse(encode(welcome(core, session, greeting)))
-        if not greeting.replay:
-            snap = await core.store.snapshot(session)
-            cursor = snap.head
-            for out in delivery.snapshot(snap):
-                yield _sse(out.body, greeting.epoch, out.seq)
-        end = loop.time() + ROTATE_SECONDS
-        beat = loop.time() + HEARTBEAT_SECONDS
-        async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
-            async for rows in batches:
-                for out in delivery.events(rows):
-                    yield _sse(out.body, greeting.epoch, out.seq)
-                if replaced.is_set():
-                    return
-                if core.hub.draining.is_set() or loop.time() >= end:
-                    break
-                if rows:
-                    beat = loop.time() + HEARTBEAT_SECONDS
-                elif loop.time() >= beat:
-                    beat = loop.time() + HEARTBEAT_SECONDS
-                    yield _sse(encode(Ping()))
-        yield _sse(encode(goaway()))
-
-
-def _sse(body: bytes, epoch: str = "", seq: int | None = None) -> bytes:
-    head = f"id: {epoch}:{seq}\n".encode() if seq is not None else b""
-    return head + b"data: " + body + b"\n\n"
-
-

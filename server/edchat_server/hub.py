@@ -30,17 +30,21 @@ class Listener:
 
 
 @dataclass(eq=False)
-class _Place:
+class Place:
+    """One connection of a client. `close` ends it with a close code and a reason."""
+
     conn: int
     close: Close
+    greeted: bool = False
+    superseded: bool = False
 
 
 class Hub:
-    """The listeners of all sessions, and the one live connection of each client."""
+    """The listeners of all sessions, and the connections of each client, of which the newest stays."""
 
     def __init__(self) -> None:
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
-        self._places: dict[tuple[str, str], _Place] = {}
+        self._places: defaultdict[tuple[str, str], list[Place]] = defaultdict(list)
         self._farewells: set[asyncio.Task[None]] = set()
         self.draining = asyncio.Event()
 
@@ -74,20 +78,36 @@ class Hub:
                 del self._listeners[session]
 
     @contextmanager
-    def place(self, session: str, client: str, conn: int, close: Close) -> Iterator[None]:
-        """Be the client's live connection; of two of the same client the older one is closed."""
+    def place(self, session: str, client: str, conn: int, close: Close) -> Iterator[Place]:
+        """Be a connection of the client while the block runs. `greeted` makes the newest one the only one."""
         key = (session, client)
-        mine, other = _Place(conn, close), self._places.get(key)
-        # An older connection can get here last: the carriers take different times from hello to here.
-        newest = mine if other is None or other.conn <= conn else other
-        self._places[key] = newest
-        if other is not None:
-            older = other if newest is mine else mine
-            task = asyncio.ensure_future(older.close(4409, "superseded by a newer connection"))
-            self._farewells.add(task)
-            task.add_done_callback(self._farewells.discard)
+        mine = Place(conn, close)
+        self._places[key].append(mine)
         try:
-            yield
+            yield mine
         finally:
-            if self._places.get(key) is mine:
+            self._places[key].remove(mine)
+            if not self._places[key]:
                 del self._places[key]
+
+    def greeted(self, session: str, client: str, place: Place) -> None:
+        """Say that a connection has its welcome: the client's older ones are closed now, and not before.
+
+        Until then an older one goes on, so that a client that changes its carrier is never without one.
+        """
+        place.greeted = True
+        live = [*self._places.get((session, client), []), place]
+        # Of two with the same number the later one counts: a poll that is asked for again replaces itself.
+        # And an older one may get here last: the carriers take different times from hello to here.
+        newest = max(reversed([p for p in live if p.greeted]), key=lambda p: p.conn, default=place)
+        for other in live:
+            if other is not newest and other.conn <= newest.conn:
+                self._farewell(other)
+
+    def _farewell(self, place: Place) -> None:
+        if place.superseded:
+            return
+        place.superseded = True
+        task = asyncio.ensure_future(place.close(4409, "superseded by a newer connection"))
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)

@@ -164,9 +164,10 @@ class _V2(_Peer):
         if greeting.stale:
             await self.close(4409, "superseded by a newer connection")
             return
-        with core.hub.place(data.session, data.client, data.conn, self.close):
+        with core.hub.place(data.session, data.client, data.conn, self.close) as place:
             self.joined(data.session, 2)
             await self.send(welcome(core, data.session, greeting))
+            core.hub.greeted(data.session, data.client, place)
             await self.alongside(self._write(data, greeting), self._read(data))
 
     async def _hello(self) -> Hello | None:
@@ -295,9 +296,9 @@ def welcome(core: Core, session: str, greeting: Greeting) -> Welcome:
     )
 
 
-def goaway() -> Goaway:
-    """Return the goodbye of a server that stops on purpose."""
-    return Goaway(data=GoawayData(retry_after_ms=500, reason="the server is going away"))
+def goaway(code: int = 1012, reason: str = "the server is going away") -> Goaway:
+    """Return the goodbye before an end that the server wants; by default, because it stops."""
+    return Goaway(data=GoawayData(retry_after_ms=500 if code == 1012 else 0, reason=reason, code=code))
 
 
 def _error(code: ErrorCode, message: str) -> ErrorFrame:

@@ -275,11 +275,16 @@ def test_a_newer_connection_stays_however_late_the_older_one_arrives() -> None:
 
             return done
 
-        with hub.place("s", "c", 6, close(6)):
-            with hub.place("s", "c", 5, close(5)):
+        with hub.place("s", "c", 6, close(6)) as six:
+            hub.greeted("s", "c", six)
+            with hub.place("s", "c", 5, close(5)) as five:
+                hub.greeted("s", "c", five)
                 await asyncio.sleep(0)
             assert closed == [5]
-            with hub.place("s", "c", 7, close(7)):
+            with hub.place("s", "c", 7, close(7)) as seven:
+                await asyncio.sleep(0)
+                assert closed == [5], "closed before the newer one had its welcome"
+                hub.greeted("s", "c", seven)
                 await asyncio.sleep(0)
             assert closed == [5, 6]
 
