@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         WrongThread,
     )
     from .events import ChatEvent
+    from .metrics import Metrics
     from .reply import PendingRun, Reply
     from .settings import Settings
     from .stories import Story, StoryList
@@ -48,6 +49,7 @@ __all__ = [
     "EdChatError",
     "LocalProtocolError",
     "MessageError",
+    "Metrics",
     "OutboxFull",
     "PendingRun",
     "PortalClosed",
@@ -72,7 +74,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "BundledServer": "bundled", "Chat": "chat", "ChatEvent": "events", "PendingRun": "reply",
+    "BundledServer": "bundled", "Chat": "chat", "ChatEvent": "events", "Metrics": "metrics", "PendingRun": "reply",
     "Reply": "reply",
     "Report": "diagnosis", "Settings": "settings", "Story": "stories", "StoryList": "stories",
     "doctor": "diagnosis", "launch": "bundled",

@@ -20,6 +20,7 @@ from ._io.driver import new_id
 from .asking import EventName
 from .errors import EdChatError, PortalClosed
 from .events import ChatEvent
+from .metrics import Metrics
 from .panels import panel_of
 from .reply import PendingRun, Reply
 from .sessions import implicit_session
@@ -228,12 +229,10 @@ class Chat:
         return self.view.session
 
     @property
-    def metrics(self) -> dict[str, float]:
-        """Counts since the kernel began this conversation, the queue's length, and the last latency."""
-        view = self.view
-        latency = view.connection.latency_ms
-        last = {"queued": view.queued, "latency_ms": -1.0 if latency is None else latency}
-        return {**self._driver.counts, **last}
+    def metrics(self) -> Metrics:
+        """What the connection has carried since the kernel began this conversation, how quickly, and for what
+        share of the time it stood. It never waits."""
+        return self._driver.metrics()
 
     def on(self, event: EventName, callback: Callable[[Any], object]) -> Callable[[], None]:
         """Call `callback` whenever something happens; return a function that ends it.

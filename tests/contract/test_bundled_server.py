@@ -145,7 +145,7 @@ def test_a_wrong_token_is_refused_once_and_the_right_one_sends_what_waited(home:
         with pytest.raises(Refused, match=r"valid token\. The message is kept"):
             waiting.result(timeout=60)
         assert chat.connection.state == "disconnected"
-        assert chat.metrics["connections"] == 0
+        assert chat.metrics.connections == 0
         with Chat(record.url, token=record.token, data_dir=home, session="s") as right:
             right.ask("help", timeout=60)
             states = [m.state for m in right.messages if m.role == "user"]
@@ -192,7 +192,7 @@ def test_a_forked_child_can_have_a_chat_of_its_own_and_does_not_disturb_the_pare
         "    sys.exit()\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
         "chat.ask('list my stories', timeout=60)\n"
-        "print(chat.connection.state, chat.metrics['connections'], len(chat.messages))\n"
+        "print(chat.connection.state, chat.metrics.connections, len(chat.messages))\n"
     )
     argv = [sys.executable, "-W", "ignore", "-c", code, str(home)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=100)

@@ -19,6 +19,7 @@ from edchat_widget.view import AgentOp, AgentView, AnyOp, ConnectionOp, Connecti
 
 from .connection import Carrier, Connection, Policy, State
 from .effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
+from .meter import Meter
 from .origin import OriginPeer
 from .outbox import Outbox, Row, RowState
 from .peer import Peer
@@ -41,6 +42,7 @@ class Client:
     def __init__(
         self, session: str, outbox: Outbox, *, jitter: Callable[[], float], new_id: Callable[[], str],
         policy: Policy | None = None, server: str | None = None, agent: str = "edchat_widget",
+        meter: Meter | None = None,
     ) -> None:
         self.session = session
         self.outbox = outbox
@@ -48,6 +50,8 @@ class Client:
         self.connection = Connection(policy or Policy(), jitter, server=server)
         self.agent: AgentView | None = None
         self.origin: OriginPeer | None = None
+        self.meter = meter or Meter()
+        self.now = 0.0  # of the input at hand
         self._sender = Sender(self)
         self._peer = Peer(self)
         self._new_id = new_id
@@ -121,6 +125,7 @@ class Client:
 
     def submit(self, row: Row, now: float) -> None:
         """Take in a drafted row that has been stored."""
+        self.now = now
         self.outbox.add(row)
         if row.kind == "message":
             self.transcript.echo(_message_of(row))
@@ -164,6 +169,8 @@ class Client:
 
     def start(self, now: float) -> None:
         """Begin to connect."""
+        self.now = now
+        self.meter.watch(now, live=False)
         self.connection.start(now)
 
     def opened(self, conn: int, carrier: Carrier, subprotocol: str | None, now: float) -> None:
@@ -184,9 +191,12 @@ class Client:
         """Connection `conn` brought a frame."""
         if conn != self._conn:
             return
+        self.now = now
+        self.meter.down(len(raw))
         self.connection.heard()
         self._peer.feed(raw, now, at)
         self._sender.flush()
+        self.meter.watch(now, live=self.connection.live)
 
     def lost(self, conn: int, error: EdChatError, now: float) -> None:
         """Connection `conn` ended, or did not come about."""
@@ -197,6 +207,7 @@ class Client:
         self.log(logging.INFO, "disconnected (code %s, reason: %s)", code, error.reason)
         self._after_cut()
         self.connection.lost(error, now)
+        self.meter.watch(now, live=False)
         self._log_next()
 
     def wake(self, now: float) -> None:
@@ -205,6 +216,7 @@ class Client:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
+        self.now = now
         self._sender.tick(now)
         for due in self.connection.tick(now):
             match due:
@@ -228,7 +240,9 @@ class Client:
     def send(self, frame: Frame) -> None:
         """Write a frame to the current connection."""
         if self._conn is not None:
-            self._effects.append(Send(self._conn, encode(frame)))
+            raw = encode(frame)
+            self.meter.up(len(raw))
+            self._effects.append(Send(self._conn, raw))
             self.log(logging.DEBUG, "sent %s", frame.__struct_config__.tag)
 
     def fail(self, error: EdChatError, now: float, *, code: int = 1000, abort: bool = False) -> None:

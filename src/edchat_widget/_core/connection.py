@@ -195,11 +195,14 @@ class Connection:
         """Any frame came: the peer lives."""
         self._timers.pop("pong", None)
 
-    def pong(self, nonce: object, now: float) -> None:
-        """A pong came. `nonce` is what it brought back; the origin's brings nothing."""
-        if self._pinged and nonce in (self._pinged[0], None):
-            self._latency = round((now - self._pinged[1]) * 1000, 1)
-            self._pinged = None
+    def pong(self, nonce: object, now: float) -> float | None:
+        """A pong came; return the round trip in ms, if it answers the last ping. `nonce` is what it brought
+        back; the origin's brings nothing."""
+        if self._pinged is None or nonce not in (self._pinged[0], None):
+            return None
+        self._latency = round((now - self._pinged[1]) * 1000, 1)
+        self._pinged = None
+        return self._latency
 
     def goaway(self, retry_after: float) -> None:
         """The server is about to close and says when to come back, in seconds from the close."""

@@ -55,6 +55,7 @@ class Peer:
         self._greeted = False
         self._pages: Transcript | None = None
         self._page = 0
+        self._missed_upto = 0  # what was in the log when this connection was greeted, after a loss
         self._quiet_upto: int | None = None  # what was in the log before this client came is no news
         self._seen = 0
 
@@ -107,7 +108,9 @@ class Peer:
                 if self._client.connection.carrier == "ws":
                     self._client.send(Pong(data=frame.data or {}))
             case Pong():
-                self._client.connection.pong((frame.data or {}).get("n"), now)
+                took = self._client.connection.pong((frame.data or {}).get("n"), now)
+                if took is not None:
+                    self._client.meter.ponged(took)
             case _ if not self._guaranteed:
                 if not self._greeted:
                     self._greeted_by_origin(now)
@@ -167,7 +170,12 @@ class Peer:
             self._quiet_upto = welcome.head
         client.agent = AgentView(name=welcome.agent.name, offline=welcome.agent.offline)
         client.connection.welcomed(now, heartbeat=welcome.hb)
+        self._greeted_with(welcome.head)
         client.log(logging.INFO, "connected (%s)", client.connection.carrier)
+
+    def _greeted_with(self, head: int) -> None:
+        self._client.meter.greeted()
+        self._missed_upto = head if self._client.meter.reconnected else 0
 
     def _resume(self, welcome: WelcomeData) -> None:
         if welcome.resume == "replay" and self.epoch != welcome.epoch:
@@ -201,6 +209,7 @@ class Peer:
                 self._complaint(frame)
             return
         if seq <= self.cursor:
+            client.meter.duplicates += 1
             return
         if seq != self.cursor + 1:
             raise _BrokenError(f"seq {seq} after {self.cursor}")
@@ -209,6 +218,8 @@ class Peer:
             if self._quiet_upto is not None and seq <= self._quiet_upto:
                 client.transcript.take_events()
         self.cursor = seq
+        if seq <= self._missed_upto:
+            client.meter.replayed += 1
         if self.cursor - self._seen >= _SEEN_EVERY:
             self._tell_seen()
 
@@ -229,6 +240,8 @@ class Peer:
         client = self._client
         for row in client.outbox.accept(upto):
             client.transcript.confirm(row.id)
+            if row.kind == "message":
+                client.meter.acknowledged(row.id, client.now)
         client.persist()
 
     def _nack(self, frame: Nack, now: float) -> None:
@@ -271,6 +284,7 @@ class Peer:
         if client.outbox.head.store != _V1_STORE:
             client.move_to(_V1_STORE)
         client.connection.welcomed(now, guaranteed=False)
+        client.meter.greeted()
         client.log(logging.INFO, "connected (%s, a server that confirms nothing)", client.connection.carrier)
 
     def _from_origin(self, frame: Down | Unknown, at: str | None) -> None:
@@ -284,6 +298,7 @@ class Peer:
             client.transcript.fold(_dated(full, at))
         if done:
             client.outbox.accept_id(done)
+            client.meter.acknowledged(done, None)
             client.persist()
 
     def leave_in_doubt(self, message_id: str) -> None:

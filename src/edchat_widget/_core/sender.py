@@ -83,6 +83,8 @@ class Sender:
             self._client.outbox.written(row.csn)
             self._client.persist()
             self._client.transcript.mark(row.id, "sent")
+            if row.kind == "message":
+                self._client.meter.sent(row.id, self._client.now)
         self._client.log(logging.INFO, "%s sent over %s", row.kind, self._client.connection.carrier)
 
     def _command(self, row: Row) -> UserMessage | Cancel:

@@ -32,13 +32,12 @@ class Listener(Protocol):
 
 
 class Connections:
-    """One task for each connection. `counts` is added to."""
+    """One task for each connection."""
 
-    def __init__(self, listener: Listener, resolve: Resolve, opener: Connect, counts: dict[str, int]) -> None:
+    def __init__(self, listener: Listener, resolve: Resolve, opener: Connect) -> None:
         self._listener = listener
         self._resolve = resolve
         self._opener = opener
-        self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._links: dict[int, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,7 +54,6 @@ class Connections:
         link = self._links.get(effect.conn)
         if link is not None:
             link.outgoing.put_nowait(effect.raw)
-            self._counts["bytes_sent"] += len(effect.raw)
 
     def close(self, effect: Close) -> None:
         """Close a connection; nothing more is heard of it."""
@@ -107,11 +105,8 @@ class Connections:
         endpoint = await self._resolve()
         transport = await self._opener(endpoint, effect.carrier, effect.hello)
         link.transport = transport
-        self._counts["connections"] += 1
         link.writer = self._loop.create_task(link.write(transport))
         self._listener.opened(conn, effect.carrier, transport.subprotocol)
         while self._links.get(conn) is link:
             raw = await transport.receive()
-            self._counts["frames_received"] += 1
-            self._counts["bytes_received"] += len(raw)
             self._listener.heard(conn, raw)

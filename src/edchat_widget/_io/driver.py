@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from edchat_widget._core.client import Client
 from edchat_widget._core.connection import Carrier, Policy, State
 from edchat_widget._core.effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
+from edchat_widget._core.meter import Meter
 from edchat_widget._core.outbox import RowState
 from edchat_widget._version import version
 from edchat_widget.errors import ConnectionLost, EdChatError, StorageError
 from edchat_widget.events import ChatEvent
+from edchat_widget.metrics import Metrics
 from edchat_widget.settings import Settings
 from edchat_widget.view import SnapshotMessage, View
 
@@ -76,9 +78,8 @@ class Driver:
         self.closed = False
         self.known = threading.Event()
         """Set when the conversation so far was had from the server, or it is plain that it cannot be."""
-        self.counts = {"messages_sent": 0, "frames_received": 0, "bytes_received": 0, "bytes_sent": 0,
-                       "connections": 0}
-        self._connections = Connections(self, resolve, opener, self.counts)
+        self._meter = Meter()
+        self._connections = Connections(self, resolve, opener)
         self.spawn = self._connections.spawn
         self._file, self._client = self._begin(session)
         # By name, for `switch` puts another client in its place.
@@ -119,7 +120,6 @@ class Driver:
         if asked:
             self._asked.add(message_id)
         self._client.submit(row, self._loop.time())
-        self.counts["messages_sent"] += 1
         self._drain()
         self._publisher.flush()  # a person's own message is never batched
 
@@ -230,6 +230,10 @@ class Driver:
                 raise ConnectionLost("The chat was closed.")
             await self._publisher.change()
 
+    def metrics(self) -> Metrics:
+        """Return the counts as of now. It may be called in any thread."""
+        return self._meter.report(self._loop.time(), queued=self.view.queued)
+
     async def endpoint(self) -> Endpoint:
         """Return where the server is now."""
         return await self._resolve()
@@ -242,6 +246,7 @@ class Driver:
         client = Client(
             session, outbox, jitter=self._jitter, new_id=new_id, policy=_policy(self.settings),
             server=self._server or "bundled server", agent=f"edchat_widget/{version()}",
+            meter=self._meter,
         )
         return file, client
 

@@ -51,7 +51,7 @@ def test_a_question_that_reached_no_server_is_taken_back(chat: Chat, ask: Callab
         with pytest.raises(ConnectError, match=r"nothing answers there\. The message was not sent\. Check") as caught:
             ask(chat)
     assert "kept" not in str(caught.value)
-    assert chat.metrics["queued"] == 0
+    assert chat.metrics.queued == 0
     assert [m.state for m in chat.messages] == ["failed", "failed"]
     assert "Not sent. No connection" in (chat.messages[0].detail or "")
 
@@ -60,7 +60,7 @@ def test_a_question_that_reached_no_server_is_taken_back(chat: Chat, ask: Callab
 def test_a_question_that_timed_out_unsent_is_taken_back(patient: Chat, ask: Callable[[Chat], Any]) -> None:
     with pytest.raises(Timeout, match=r"within 0.05 s\. The message was not sent\.$"):
         ask(patient)
-    assert patient.metrics["queued"] == 0
+    assert patient.metrics.queued == 0
 
 
 def test_what_was_sent_explicitly_waits_and_the_error_says_so(chat: Chat) -> None:
@@ -68,7 +68,7 @@ def test_what_was_sent_explicitly_waits_and_the_error_says_so(chat: Chat) -> Non
     with pytest.raises(ConnectError) as caught:
         run.result()
     assert KEPT in str(caught.value)
-    assert chat.metrics["queued"] == 1
+    assert chat.metrics.queued == 1
     with pytest.raises(ConnectError):  # what waits is not touched by a question's failure
         chat.ask("y")
     assert [m.state for m in chat.messages] == ["queued", "failed"]
@@ -88,7 +88,7 @@ def test_a_chat_that_is_closed_leaves_no_question_behind(patient: Chat, tmp_path
 
     asker = threading.Thread(target=ask)
     asker.start()
-    wait_until(lambda: patient.metrics["queued"], what="the question waits")
+    wait_until(lambda: patient.metrics.queued, what="the question waits")
     patient.close()
     asker.join(10)
     assert "Not sent" in str(errors[0])
