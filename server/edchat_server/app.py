@@ -1,11 +1,13 @@
 """Puts the server together: the one place that knows every part."""
 
+import asyncio
 import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -24,6 +26,7 @@ from .core import Activity, Core, CountActivity
 from .errors import HttpError, error_response
 from .hub import Hub
 from .intake import Intake
+from .janitor import Janitor
 from .runner import Runner
 from .settings import Settings
 from .store import SqliteStore, Store, StoreError, saver
@@ -54,7 +57,7 @@ OpenStore = Callable[[Settings, Prepare], Awaitable[Store]]
 
 async def open_store(settings: Settings, prepare: Prepare) -> Store:
     """Open the one file that holds everything."""
-    return await SqliteStore.open(settings.database, prepare=prepare)
+    return await SqliteStore.open(settings.database, prepare=prepare, keep_events=settings.keep_events)
 
 
 def build_agent(model: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:
@@ -132,9 +135,13 @@ async def running(
             agent=AgentBrief(name=built.name, offline=built.offline), agent_missing=built.reason,
         )
         await runner.start()
+        janitor = asyncio.create_task(
+            Janitor(store, timedelta(seconds=settings.retain)).serve(), name="edchat-janitor"
+        )
         try:
             yield core
         finally:
+            janitor.cancel()
             await core.drain()
             audit.close()
     finally:

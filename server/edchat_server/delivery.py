@@ -10,12 +10,11 @@ from edchat_protocol.codec import encode
 from edchat_protocol.frames import Events, EventsData, Snapshot, SnapshotData
 
 from .hub import Listener
-from .store import Store
-from .store.base import Row, Snap
+from .store import Store, Trimmed
+from .store.base import PAGE_BYTES, Row
 
 T = TypeVar("T")
 
-PAGE_BYTES = 131_072
 BATCH = 200
 
 
@@ -27,12 +26,23 @@ class Outgoing:
     seq: int | None
 
 
+async def read(store: Store, session: str, cursor: int, *, holes: bool = False) -> list[Row]:
+    """Return the next events behind `cursor`. Raises `Trimmed` where the log has a hole, unless `holes` will do."""
+    rows = await store.read_range(session, cursor, BATCH)
+    if rows and not holes and rows[-1].seq - cursor != len(rows):
+        raise Trimmed(session)
+    return rows
+
+
 async def follow(
-    store: Store, listener: Listener, session: str, cursor: int
+    store: Store, listener: Listener, session: str, cursor: int, *, holes: bool = False
 ) -> AsyncGenerator[list[Row], None]:
-    """Yield the events behind `cursor` as they come; an empty list at a ring and once a second meanwhile."""
+    """Yield the events behind `cursor` as they come; an empty list at a ring and once a second meanwhile.
+
+    Raises `Trimmed` where the log has a hole, unless the reader takes `holes`.
+    """
     while True:
-        rows = await store.read_range(session, cursor, BATCH)
+        rows = await read(store, session, cursor, holes=holes)
         if rows:
             cursor = rows[-1].seq
         else:
@@ -52,17 +62,17 @@ def events(rows: Sequence[Row]) -> Iterator[Outgoing]:
             yield Outgoing(encode(Events(data=data)), page[-1].seq)
 
 
-def snapshot(snap: Snap) -> Iterator[Outgoing]:
-    """Pack a snapshot into pages; only the last one moves the cursor."""
-    pages = list(_pages(snap.frames, _size)) or [[]]
-    for number, page in enumerate(pages, start=1):
-        last = number == len(pages)
-        data = SnapshotData(epoch=snap.epoch, head=snap.head, page=number, last_page=last, frames=page)
-        yield Outgoing(encode(Snapshot(data=data)), snap.head if last else None)
-
-
-def _size(frame: msgspec.Raw) -> int:
-    return len(bytes(frame))
+async def snapshot(store: Store, session: str) -> AsyncGenerator[Outgoing, None]:
+    """Yield the session as it is now, page by page; only the last one moves the cursor."""
+    epoch, head = await store.head(session)
+    after: int | None = 0
+    number = 0
+    while after is not None:
+        page = await store.snapshot(session, head, after)
+        number, after = number + 1, page.after
+        last = after is None
+        data = SnapshotData(epoch=epoch, head=head, page=number, last_page=last, frames=page.frames)
+        yield Outgoing(encode(Snapshot(data=data)), head if last else None)
 
 
 def _pages(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:

@@ -21,7 +21,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the server runs. `model` None is the offline planner; `idle_exit` and `drain` are in seconds."""
+    """How the server runs. `model` None is the offline planner; `idle_exit`, `drain` and `retain` are in seconds.
+
+    Of what is older than `retain`, or has `keep_events` events of its session behind it, the log keeps no tokens.
+    """
 
     data_dir: Path
     host: str = "127.0.0.1"
@@ -31,6 +34,8 @@ class Settings:
     allowed_origins: frozenset[str] = frozenset()
     idle_exit: float | None = None
     drain: float = 10.0
+    retain: float = 86_400.0
+    keep_events: int = 20_000
 
     @property
     def loopback(self) -> bool:

@@ -5,7 +5,7 @@ Both read the same log from the same cursor, and say the same frames as a WebSoc
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -17,6 +17,7 @@ from . import delivery
 from .core import Core
 from .errors import HttpError
 from .hub import Listener
+from .store import Trimmed
 from .store.base import Greeting, Row
 from .ws import goaway, welcome
 
@@ -67,23 +68,23 @@ async def stream(core: Core, reader: Reader, pace: Pace) -> AsyncIterator[bytes]
             yield _sse(encode(welcome(core, session, reader.greeting)))
             core.hub.greeted(session, reader.client, place)
             if not reader.greeting.replay:
-                snap = await core.store.snapshot(session)
-                cursor = snap.head
-                for out in delivery.snapshot(snap):
+                async for out in delivery.snapshot(core.store, session):
                     yield _sse(out.body, epoch, out.seq)
+                    cursor = out.seq or 0
             last = loop.time() + pace.rotate
             beat = loop.time() + pace.heartbeat
-            async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
-                async for rows in batches:
-                    for out in delivery.events(rows):
-                        yield _sse(out.body, epoch, out.seq)
-                    if end.said is not None or core.hub.draining.is_set() or loop.time() >= last:
-                        break
-                    if rows:
-                        beat = loop.time() + pace.heartbeat
-                    elif loop.time() >= beat:
-                        beat = loop.time() + pace.heartbeat
-                        yield _sse(encode(Ping()))
+            with suppress(Trimmed):  # the next stream begins with a snapshot
+                async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
+                    async for rows in batches:
+                        for out in delivery.events(rows):
+                            yield _sse(out.body, epoch, out.seq)
+                        if end.said is not None or core.hub.draining.is_set() or loop.time() >= last:
+                            break
+                        if rows:
+                            beat = loop.time() + pace.heartbeat
+                        elif loop.time() >= beat:
+                            beat = loop.time() + pace.heartbeat
+                            yield _sse(encode(Ping()))
             yield _sse(encode(end.said or goaway()))
 
 
@@ -107,10 +108,10 @@ async def poll(core: Core, reader: Reader, wait: float) -> Polled:
         end = _End(listener)
         with core.hub.place(session, reader.client, reader.conn, end.close) as place:
             if not reader.greeting.replay:
-                snap = await core.store.snapshot(session)
-                cursor, wait = snap.head, 0
-                out += delivery.snapshot(snap)
-            out += delivery.events(await _new_rows(core, session, cursor, end, wait))
+                out = [page async for page in delivery.snapshot(core.store, session)]
+                cursor, wait = out[-1].seq or 0, 0
+            with suppress(Trimmed):  # the next poll brings a snapshot
+                out += delivery.events(await _new_rows(core, session, cursor, end, wait))
     if end.said is not None and not out:
         raise HttpError(409, "conflict", end.said.data.reason)
     frames = [msgspec.Raw(each.body) for each in out]
@@ -128,7 +129,7 @@ async def _new_rows(core: Core, session: str, cursor: int, end: _End, wait: floa
     loop = asyncio.get_running_loop()
     until = loop.time() + wait
     while True:
-        rows = await core.store.read_range(session, cursor, delivery.BATCH)
+        rows = await delivery.read(core.store, session, cursor)
         left = until - loop.time()
         if rows or left <= 0 or end.said is not None or core.hub.draining.is_set():
             return rows

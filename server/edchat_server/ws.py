@@ -41,7 +41,7 @@ from . import delivery
 from .core import HEARTBEAT_SECONDS, LIMITS, Core
 from .errors import error_frame
 from .intake import answer, command_of
-from .store import Accepted, StoreError
+from .store import Accepted, StoreError, Trimmed
 from .store.base import Greeting
 from .store.sqlite import utc_now
 from .v1 import Projection
@@ -64,6 +64,9 @@ async def serve(ws: WebSocket, core: Core, *, patience: float = SEND_SECONDS) ->
         await peer.serve()
     except WebSocketDisconnect as gone:
         code = gone.code
+    except Trimmed:
+        code = 4413
+        await peer.close(code, "too far behind")
     except StoreError as exc:
         code = 1011
         _log.error("a connection ends because the store failed: %s", exc)
@@ -191,10 +194,9 @@ class _V2(_Peer):
         core, session, cursor = self._core, hello.session, hello.cursor
         with core.hub.listen(session) as listener:
             if not greeting.replay:
-                snap = await core.store.snapshot(session)
-                cursor = snap.head
-                for out in delivery.snapshot(snap):
+                async for out in delivery.snapshot(core.store, session):
                     await self.write(out.body)
+                    cursor = out.seq or 0
             leaving = False
             async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
                 async for rows in batches:
@@ -247,7 +249,7 @@ class _V1(_Peer):
     async def _write(self, session: str, cursor: int, head: int) -> None:
         core, projection = self._core, Projection()
         with core.hub.listen(session) as listener:
-            async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
+            async with aclosing(delivery.follow(core.store, listener, session, cursor, holes=True)) as batches:
                 async for rows in batches:
                     for row in rows:
                         for frame in projection.frames(decode_down(row.body)):  # type: ignore[arg-type]

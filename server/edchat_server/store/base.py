@@ -15,6 +15,9 @@ import msgspec
 from edchat_protocol.errors import ErrorCode
 from edchat_protocol.frames import HistoryItem, Logged, RunBrief, RunState
 
+PAGE_BYTES = 131_072
+"""How much of a log is read and sent at once."""
+
 T = TypeVar("T")
 Result = dict[str, Any]
 
@@ -29,6 +32,10 @@ class StoreLocked(StoreError):
 
 class Fenced(Exception):
     """This attempt of the run is over; whoever holds it must stop without a word."""
+
+
+class Trimmed(Exception):
+    """The log has holes where a reader stands; the reader must begin anew, with a snapshot."""
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -114,12 +121,11 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snap:
-    """A session at `head`, in one consistent read."""
+class Page:
+    """A part of a snapshot. `after`: where the next one begins; None: this is the last."""
 
-    epoch: str
-    head: int
     frames: list[msgspec.Raw]
+    after: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +178,19 @@ class Store(Protocol):
     async def read_range(self, session: str, after: int, limit: int = 200) -> list[Row]:
         """Return at most `limit` events behind seq `after`, in order."""
 
-    async def snapshot(self, session: str) -> Snap:
-        """Return the session without the events that later ones made void."""
+    async def snapshot(self, session: str, head: int, after: int = 0, size: int = PAGE_BYTES) -> Page:
+        """Return what the session showed at seq `head`, from behind seq `after`, as about `size` bytes.
+
+        The events that later ones, up to `head`, made void are left out. Pages with one `head` fit together
+        whatever is appended between them. Raises `Trimmed` when `head` has become too old for that.
+        """
+
+    async def trim(self, before: str, rows: int = 500) -> bool:
+        """Delete at most `rows` tokens that no snapshot has any more, of a run that ended before `before`.
+
+        Also of younger runs, where their session has enough events behind them (the store's own setting).
+        Return whether there may be more. A cursor behind which something was deleted gets a snapshot.
+        """
 
     async def run_frames(self, run: str) -> list[Logged]:
         """Return the events of one run, in order."""

@@ -5,9 +5,9 @@ from sqlite3 import Connection
 
 import msgspec
 
-from edchat_protocol.frames import Logged, MessageData, MessageFrame, StatusData, StatusFrame
+from edchat_protocol.frames import Logged, MessageData, MessageFrame, RunState, StatusData, StatusFrame
 
-from . import log
+from . import log, runs
 from .base import Accepted, Command, Refused, Reject, Say, Stop
 
 
@@ -142,12 +142,11 @@ def _stop(conn: Connection, command: Command, stop: Stop, moment: Moment) -> str
         (command.session, stop.run),
     ).fetchall()
     for run, state in found:
-        after = "cancelled" if state == "queued" else "cancelling"
-        conn.execute(
-            "UPDATE runs SET state = ?, cancel = 1, finished = ? WHERE id = ?",
-            (after, moment.now if after == "cancelled" else None, run),
-        )
-        log.append(conn, command.session, [_status(run, after, moment.now)])
+        after: RunState = "cancelled" if state == "queued" else "cancelling"
+        last = log.append(conn, command.session, [_status(run, after, moment.now)])
+        conn.execute("UPDATE runs SET state = ?, cancel = 1 WHERE id = ?", (after, run))
+        if after == "cancelled":
+            runs.close(conn, run, after, None, now=moment.now, last_seq=last)
     return str(found[0][0]) if found else stop.run
 
 

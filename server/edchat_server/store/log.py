@@ -16,7 +16,7 @@ from edchat_protocol.frames import (
     ToolExecution,
 )
 
-from .base import Row, Snap
+from .base import Page, Row, Trimmed
 
 _LOGGED = (StatusFrame, Token, ToolExecution, MessageFrame, ErrorFrame)
 
@@ -38,17 +38,17 @@ def append(conn: Connection, session: str, frames: Sequence[Logged]) -> int:
     ).fetchone()
     first = int(last) - len(frames) + 1
     rows = []
-    closed: list[tuple[str, str]] = []
+    closed: list[tuple[str, str, int]] = []
     for seq, frame in enumerate(frames, start=first):
         body = encode(msgspec.structs.replace(frame, seq=seq))
         mid = frame.mid if isinstance(frame, Token | MessageFrame) else None
         rows.append((session, seq, frame.run, frame.__struct_config__.tag, mid, body))
         if isinstance(frame, MessageFrame) and frame.mid:
-            closed.append((session, frame.mid))
+            closed.append((session, frame.mid, seq))
         elif isinstance(frame, StatusFrame):
-            closed += [(session, void) for void in frame.data.supersedes]
+            closed += [(session, void, seq) for void in frame.data.supersedes]
     conn.executemany("INSERT INTO events(session, seq, run, type, mid, body) VALUES(?, ?, ?, ?, ?, ?)", rows)
-    conn.executemany("INSERT INTO closed_mids(session, mid) VALUES(?, ?) ON CONFLICT DO NOTHING", closed)
+    conn.executemany("INSERT INTO closed_mids(session, mid, seq) VALUES(?, ?, ?) ON CONFLICT DO NOTHING", closed)
     return int(last)
 
 
@@ -61,15 +61,30 @@ def read_range(conn: Connection, session: str, after: int, limit: int) -> list[R
     return [Row(seq, body) for seq, body in found]
 
 
-def snapshot(conn: Connection, session: str) -> Snap:
-    """Return the log without the tokens of messages that are complete or void."""
-    epoch, head = conn.execute("SELECT epoch, last_seq FROM sessions WHERE id = ?", (session,)).fetchone()
+def snapshot(conn: Connection, session: str, head: int, after: int, size: int) -> Page:
+    """Return events up to `head` that nothing up to `head` made void, from behind `after`."""
+    if trimmed_upto(conn, session) > head:
+        raise Trimmed(session)
     found = conn.execute(
-        """SELECT body FROM events e WHERE session = ? AND NOT (type = 'token' AND EXISTS(
-             SELECT 1 FROM closed_mids c WHERE c.session = e.session AND c.mid = e.mid)) ORDER BY seq""",
-        (session,),
+        """SELECT e.seq, e.body FROM events e
+           LEFT JOIN closed_mids c ON e.type = 'token' AND c.session = e.session AND c.mid = e.mid AND c.seq <= ?3
+           WHERE e.session = ?1 AND e.seq > ?2 AND e.seq <= ?3 AND c.mid IS NULL ORDER BY e.seq""",
+        (session, after, head),
     )
-    return Snap(epoch=epoch, head=head, frames=[msgspec.Raw(body) for (body,) in found])
+    frames: list[msgspec.Raw] = []
+    for seq, body in found:
+        if frames and size < len(body):
+            return Page(frames=frames, after=after)
+        frames.append(msgspec.Raw(body))
+        size -= len(body)
+        after = seq
+    return Page(frames=frames, after=None)
+
+
+def trimmed_upto(conn: Connection, session: str) -> int:
+    """Return up to which seq the log may have holes."""
+    row = conn.execute("SELECT trimmed_upto FROM sessions WHERE id = ?", (session,)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def run_frames(conn: Connection, run: str) -> list[Logged]:

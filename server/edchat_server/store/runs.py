@@ -7,6 +7,7 @@ import msgspec
 
 from edchat_protocol.frames import HistoryItem, RunState
 
+from . import trim
 from .base import Claim, Fenced, Result
 
 UNFINISHED = "('queued', 'running', 'cancelling')"
@@ -49,9 +50,10 @@ def check_fence(conn: Connection, run: str, fence: int) -> None:
         raise Fenced(run)
 
 
-def close(conn: Connection, run: str, state: RunState, error: str | None, now: str) -> None:
-    """Write a run's last state."""
+def close(conn: Connection, run: str, state: RunState, error: str | None, *, now: str, last_seq: int) -> None:
+    """Write a run's last state, and the seq of its last event."""
     conn.execute("UPDATE runs SET state = ?, error = ?, finished = ? WHERE id = ?", (state, error, now, run))
+    trim.note(conn, run, last_seq, now)
 
 
 def park(conn: Connection, run: str) -> None:

@@ -12,10 +12,10 @@ from filelock import FileLock, Timeout
 
 from edchat_protocol.frames import Logged, RunState
 
-from . import inbox, log, runs
-from .base import Accepted, Claim, Command, Greeting, Refused, Result, Row, Snap, StoreError, StoreLocked
+from . import inbox, log, runs, schema
+from . import trim as trimming
+from .base import PAGE_BYTES, Accepted, Claim, Command, Greeting, Page, Refused, Result, Row, StoreError, StoreLocked
 from .owner import Owner
-from .schema import SCHEMA
 
 T = TypeVar("T")
 
@@ -26,10 +26,13 @@ REPLAY_LIMIT = 5000
 class SqliteStore:
     """A `Store`. Opened by `open`; a second one on the same file raises `StoreLocked`."""
 
-    def __init__(self, owner: Owner, lock: FileLock, store_id: str, clock: Callable[[], str]) -> None:
+    def __init__(
+        self, owner: Owner, lock: FileLock, store_id: str, *, clock: Callable[[], str], keep_events: int
+    ) -> None:
         self._owner = owner
         self._lock = lock
         self._clock = clock
+        self._keep = keep_events
         self.id = store_id
 
     @classmethod
@@ -40,11 +43,14 @@ class SqliteStore:
         prepare: Sequence[Callable[[sqlite3.Connection], None]] = (),
         clock: Callable[[], str] | None = None,
         make_owner: Callable[[Path, Sequence[Callable[[sqlite3.Connection], None]]], Owner] = Owner,
+        keep_events: int = 20_000,
     ) -> "SqliteStore":
         """Open or make the database.
 
         `prepare` adds tables of others; `clock` gives ISO times in UTC; `make_owner` makes what runs the
         transactions.
+
+        A session's last `keep_events` events are kept whole until they are old; see `trim`.
 
         Raises:
             StoreLocked: another process owns the file.
@@ -52,14 +58,14 @@ class SqliteStore:
         """
         lock = _take(path)
         clock = clock or utc_now
-        owner = make_owner(path, [_prepare, *prepare])
+        owner = make_owner(path, [schema.prepare, *prepare])
         try:
             await owner.open()
             store_id = await owner.submit(_identify)
         except StoreError:
             lock.release()
             raise
-        return cls(owner, lock, store_id, clock)
+        return cls(owner, lock, store_id, clock=clock, keep_events=keep_events)
 
     async def close(self) -> None:
         """Finish what was submitted, close the file, let others in."""
@@ -89,7 +95,8 @@ class SqliteStore:
                 found = new_id("e")
                 db.execute("UPDATE sessions SET epoch = ? WHERE id = ?", (found, session))
             last_csn, newest = inbox.register(db, session, client, conn)
-            replay = head == cursor == 0 or (epoch == found and cursor <= head <= cursor + REPLAY_LIMIT)
+            whole = log.trimmed_upto(db, session) <= cursor <= head <= cursor + REPLAY_LIMIT
+            replay = head == cursor == 0 or (epoch == found and whole)
             return Greeting(
                 epoch=found, head=head, accepted_csn=last_csn, stale=conn < newest, replay=replay,
                 runs=log.briefs(db, session),
@@ -117,9 +124,13 @@ class SqliteStore:
         """Return at most `limit` events behind seq `after`, in order."""
         return await self.submit(lambda conn: log.read_range(conn, session, after, limit))
 
-    async def snapshot(self, session: str) -> Snap:
-        """Return the session without the events that later ones made void."""
-        return await self.submit(lambda conn: log.snapshot(conn, session))
+    async def snapshot(self, session: str, head: int, after: int = 0, size: int = PAGE_BYTES) -> Page:
+        """Return what the session showed at seq `head`, from behind seq `after`. Raises `Trimmed`."""
+        return await self.submit(lambda conn: log.snapshot(conn, session, head, after, size))
+
+    async def trim(self, before: str, rows: int = 500) -> bool:
+        """Delete at most `rows` tokens that no snapshot has; return whether there may be more."""
+        return await self.submit(lambda conn: trimming.trim(conn, before, rows))
 
     async def run_frames(self, run: str) -> list[Logged]:
         """Return the events of one run, in order."""
@@ -199,8 +210,10 @@ class SqliteStore:
 
         def work(conn: sqlite3.Connection) -> int:
             runs.check_fence(conn, claim.run, claim.fence)
-            runs.close(conn, claim.run, state, error, now)
-            return log.append(conn, claim.session, frames)
+            last = log.append(conn, claim.session, frames)
+            runs.close(conn, claim.run, state, error, now=now, last_seq=last)
+            trimming.hasten(conn, claim.session, last - self._keep)
+            return last
 
         return await self.submit(work)
 
@@ -233,7 +246,12 @@ class SqliteStore:
 
 def utc_now() -> str:
     """Return the time as ISO 8601 in UTC, in milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso(datetime.now(UTC))
+
+
+def iso(moment: datetime) -> str:
+    """Return a time in UTC as ISO 8601, in milliseconds. Two of them compare as the times do."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def new_id(prefix: str) -> str:
@@ -260,11 +278,6 @@ def _take(path: Path) -> FileLock:
             f"cannot write in {path.parent}: {exc.strerror or exc}; give another --data-dir"
         ) from None
     return lock
-
-
-def _prepare(conn: sqlite3.Connection) -> None:
-    for statement in SCHEMA:
-        conn.execute(statement)
 
 
 def _identify(conn: sqlite3.Connection) -> str:
