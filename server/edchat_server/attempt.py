@@ -236,6 +236,7 @@ class Attempt:
     async def _finish(self, end: _End, left: Sequence[Logged]) -> None:
         status = self._translation.status(end.state, self.clock())
         await self.store.finish(self.claim, end.state, [*left, *end.frames, status], end.error)
+        failpoints.reach("finish_committed")
         self.hub.ring(self.claim.session)
         _log.info("run %s %s", self.claim.run, end.state)
         await self.store.submit(lambda conn: prune(conn, self.claim.session))
@@ -257,6 +258,7 @@ class Attempt:
         while True:
             try:
                 await self.store.park(self.claim)
+                failpoints.reach("parked")
             except Fenced:
                 return
             except StoreError:

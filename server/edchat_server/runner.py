@@ -80,6 +80,7 @@ class Runner:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._loop
             self._loop = None
+        failpoints.reach("draining")
         tasks = list(self._attempts)
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)

@@ -48,7 +48,9 @@ class LedgerScope:
         self.acted.add(tool_call_id)
 
         def once(conn: sqlite3.Connection) -> dict[str, Any]:
-            return work(Backlog(conn, utc_now()))
+            done = work(Backlog(conn, utc_now()))
+            failpoints.reach("effect_written")
+            return done
 
         try:
             # Shielded: a run that is stopped while this commits must still know what it did.

@@ -11,6 +11,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from edchat_protocol.frames import Logged, RunState
+from edchat_server import failpoints
 
 from . import inbox, log, runs, schema
 from . import trim as trimming
@@ -110,7 +111,9 @@ class SqliteStore:
 
         def work(conn: sqlite3.Connection) -> Accepted | Refused:
             log.ensure_session(conn, command.session, epoch=new_id("e"), now=moment.now)
-            return inbox.accept(conn, command, moment)
+            outcome = inbox.accept(conn, command, moment)
+            failpoints.reach("accept_written")
+            return outcome
 
         return await self.submit(work)
 
@@ -213,6 +216,7 @@ class SqliteStore:
             last = log.append(conn, claim.session, frames)
             runs.close(conn, claim.run, state, error, now=now, last_seq=last)
             trimming.hasten(conn, claim.session, last - self._keep)
+            failpoints.reach("finish_written")
             return last
 
         return await self.submit(work)

@@ -324,6 +324,7 @@ def test_a_run_that_was_given_back_is_no_poison(tmp_path: Path) -> None:
     on_store(tmp_path, test)
 
 
+@pytest.mark.fault("F5", "the runner is told to save late: refused")
 @pytest.mark.parametrize("durability", ["async", "exit"])
 def test_only_sync_durability_is_accepted(tmp_path: Path, durability: str) -> None:
     async def test(store: SqliteStore) -> None:
