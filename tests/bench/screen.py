@@ -46,12 +46,20 @@ APPEARS = """
 
 
 def measure(folder: Path, *, quick: bool) -> dict[str, dict[str, float]]:
+    found = _measure(folder / "nodelay", quick=quick)
+    plain = _measure(folder / "nagle", quick=quick, nagle=True)
+    lag = "token → screen at 100 tokens/s"
+    return found | {f"{lag}, without the Jupyter server extension": plain[lag]}
+
+
+def _measure(folder: Path, *, quick: bool, nagle: bool = False) -> dict[str, dict[str, float]]:
     count, rounds = (300, 1) if quick else (1000, 3)
+    folder.mkdir()
     stamps = folder / "screen-stamps.json"
     appeared: list[float] = []
     first: list[float] = []
     lags: list[float] = []
-    jupyter = Jupyter(folder / "jupyter").start()
+    jupyter = Jupyter(folder / "jupyter", nagle=nagle).start()
     try:
         with server("tests.bench.scripted_server", folder / "screen", stamps) as (url, _), sync_playwright() as play:
             browser = play.chromium.launch(executable_path=chromium.find_installed(), args=chromium.ARGUMENTS)

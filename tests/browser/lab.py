@@ -21,7 +21,7 @@ OLD_KERNEL = "python-without-subshells"
 class Jupyter:
     """`jupyter lab` (which also serves Notebook 7) with its own configuration, runtime and data folders."""
 
-    def __init__(self, home: Path, *, old_ipykernel: Path | None = None) -> None:
+    def __init__(self, home: Path, *, old_ipykernel: Path | None = None, nagle: bool = False) -> None:
         self.home = home
         self.root = home / "notebooks"
         self.root.mkdir(parents=True)
@@ -31,6 +31,10 @@ class Jupyter:
         names = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
         folders = {name: str(home / name.lower()) for name in names}
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("EDCHAT_", "JPY_", "JUPYTER_"))} | folders
+        extensions = home / "jupyter_config_dir/jupyter_server_config.d/edchat_widget.json"
+        extensions.parent.mkdir(parents=True)
+        extensions.write_text(json.dumps(
+            {"ServerApp": {"jpserver_extensions": {"edchat_widget.server_extension": not nagle}}}), encoding="utf-8")
         settings = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
         settings.parent.mkdir(parents=True)
         settings.write_text('{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8")
