@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import os
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +20,7 @@ from . import __version__, carrier, http, ws
 from .attempt import Agent
 from .audit import AuditLog
 from .auth import Gate
-from .backlog import SCHEMA as BACKLOG_SCHEMA
+from .backlog import prepare as prepare_backlog
 from .core import Activity, Core, CountActivity
 from .errors import HttpError, error_response
 from .hub import Hub
@@ -29,6 +28,7 @@ from .intake import Intake
 from .janitor import Janitor
 from .runner import Runner
 from .settings import Settings
+from .sql import Connection, Dialect
 from .store import SqliteStore, Store, StoreError, saver
 
 _log = logging.getLogger("edchat.server.app")
@@ -48,7 +48,7 @@ class BuiltAgent:
 Build = Callable[[str | None, BaseCheckpointSaver[str]], BuiltAgent]
 
 
-Prepare = Sequence[Callable[[sqlite3.Connection], None]]
+Prepare = Sequence[Callable[[Connection, Dialect], None]]
 """What makes the tables of others."""
 
 OpenStore = Callable[[Settings, Prepare], Awaitable[Store]]
@@ -121,7 +121,7 @@ async def running(
     settings: Settings, activity: Activity, build: Build, open_store: OpenStore = open_store
 ) -> AsyncIterator[Core]:
     """Open the database, start the runner, and close both in the end."""
-    store = await open_store(settings, [saver.prepare, lambda conn: _execute_all(conn, BACKLOG_SCHEMA)])
+    store = await open_store(settings, [prepare_backlog])
     try:
         audit = AuditLog(settings.data_dir / "audit.jsonl")
         hub = Hub()
@@ -146,11 +146,6 @@ async def running(
             audit.close()
     finally:
         await store.close()
-
-
-def _execute_all(conn: sqlite3.Connection, statements: Iterable[str]) -> None:
-    for statement in statements:
-        conn.execute(statement)
 
 
 def _secrets(settings: Settings, env: Mapping[str, str]) -> list[str]:

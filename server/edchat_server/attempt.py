@@ -22,7 +22,8 @@ from .hub import Hub
 from .journal import Journal
 from .scope import LedgerScope
 from .store import Claim, Fenced, Store, StoreError
-from .store.saver import FENCE_KEY, RUN_KEY, prune
+from .store.base import session_lock
+from .store.saver import FENCE_KEY, RUN_KEY
 from .thread import messages_of, opening
 from .translate import Translation, run_messages
 
@@ -239,7 +240,10 @@ class Attempt:
         failpoints.reach("finish_committed")
         self.hub.ring(self.claim.session)
         _log.info("run %s %s", self.claim.run, end.state)
-        await self.store.submit(lambda conn: prune(conn, self.claim.session))
+        session = self.claim.session
+        await self.store.submit(
+            lambda conn: self.store.checkpoints.prune(conn, session), locks=(session_lock(session),)
+        )
 
     def _cancelled(self) -> _End:
         return _End(state="cancelled", frames=self._translation.stop(self.clock()))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .store.sqlite import utc_now
+from .store import utc_now
 
 Outcome = Literal["success", "failure", "partial"]
 

@@ -30,8 +30,7 @@ from .core import Core
 from .errors import HttpError
 from .failures import UNAVAILABLE
 from .intake import command_of
-from .store import Refused, StoreError
-from .store.sqlite import utc_now
+from .store import Refused, StoreError, utc_now
 from .v1 import Projection
 
 MAX_BODY_BYTES = 2_097_152
@@ -146,7 +145,7 @@ async def stories(  # noqa: PLR0917 - the query's parameters
     """Return the backlog's stories that fit all filters, and how many fit beyond `limit`."""
     query = StoryQuery(priority=priority, status=status, epic=epic, text=text, limit=limit)
     try:
-        found, total = await core_of(request).store.submit(
+        found, total = await core_of(request).store.read(
             lambda conn: Backlog(conn, utc_now()).list_stories(query)
         )
     except BacklogError as exc:

@@ -5,8 +5,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from .store import Store, StoreError
-from .store.sqlite import iso
+from .store import Store, StoreError, iso
 
 ROUND_SECONDS = 60.0
 PAUSE_SECONDS = 0.02

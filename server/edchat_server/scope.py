@@ -1,15 +1,14 @@
 """What a run gives to its tools: the backlog, through the store's ledger."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import failpoints
 from .agent.scope import RunStopped
 from .backlog import Backlog
-from .store import Claim, Fenced, Store
-from .store.sqlite import utc_now
+from .sql import Connection
+from .store import Claim, Fenced, Store, utc_now
 
 T = TypeVar("T")
 
@@ -47,7 +46,7 @@ class LedgerScope:
         failpoints.reach("effect_before")
         self.acted.add(tool_call_id)
 
-        def once(conn: sqlite3.Connection) -> dict[str, Any]:
+        def once(conn: Connection) -> dict[str, Any]:
             done = work(Backlog(conn, utc_now()))
             failpoints.reach("effect_written")
             return done
@@ -67,4 +66,4 @@ class LedgerScope:
 
     async def read(self, work: Callable[[Backlog], T]) -> T:
         """Return what `work` finds; it must not write."""
-        return await self._store.submit(lambda conn: work(Backlog(conn, utc_now())))
+        return await self._store.read(lambda conn: work(Backlog(conn, utc_now())))

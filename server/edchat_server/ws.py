@@ -41,9 +41,8 @@ from . import delivery
 from .core import HEARTBEAT_SECONDS, LIMITS, Core
 from .errors import error_frame
 from .intake import answer, command_of
-from .store import Accepted, StoreError, Trimmed
+from .store import Accepted, StoreError, Trimmed, utc_now
 from .store.base import Greeting
-from .store.sqlite import utc_now
 from .v1 import Projection
 
 HELLO_SECONDS = 5.0

@@ -3,13 +3,12 @@
 from .backlog import Backlog, Revision, differences
 from .errors import AmbiguousStory, BacklogError, InvalidField, StoryNotFound, VersionConflict
 from .model import DEFAULT_EPIC, DEFAULT_PRIORITY, StoryChange, StoryDraft, StoryQuery
-from .schema import SCHEMA
+from .schema import prepare
 from .themes import suggest_epic
 
 __all__ = [
     "DEFAULT_EPIC",
     "DEFAULT_PRIORITY",
-    "SCHEMA",
     "AmbiguousStory",
     "Backlog",
     "BacklogError",
@@ -21,5 +20,6 @@ __all__ = [
     "StoryQuery",
     "VersionConflict",
     "differences",
+    "prepare",
     "suggest_epic",
 ]

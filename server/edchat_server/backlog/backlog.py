@@ -1,13 +1,13 @@
 """The backlog in its tables. All of it happens inside a transaction that somebody else began."""
 
 import re
-import sqlite3
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from edchat_protocol.artifacts import Story
+from edchat_server.sql import Connection
 
 from . import defaults, german, rules
 from .errors import AmbiguousStory, InvalidField, StoryNotFound, VersionConflict, shorten
@@ -15,6 +15,7 @@ from .model import DEFAULT_PRIORITY, StoryChange, StoryDraft, StoryQuery
 
 LIMIT_MAX = 500
 _WORD = re.compile(r"\w+")
+_CONTAINS = "replace(search, ?, '') <> search"  # what both databases know, without wildcards
 _STORY_FIELDS = Story.__struct_fields__
 _BOOKKEEPING = {"version", "created_at", "updated_at", "run_id"}
 
@@ -38,7 +39,7 @@ class Backlog:
     are `BacklogError`s and leave nothing half-done that a rollback would not take back.
     """
 
-    def __init__(self, conn: sqlite3.Connection, now: str) -> None:
+    def __init__(self, conn: Connection, now: str) -> None:
         self._conn = conn
         self._now = now
 
@@ -161,7 +162,7 @@ class Backlog:
     def _next_number(self) -> int:
         row = self._conn.execute(
             "INSERT INTO backlog_counters (name, value) VALUES ('story', 1) "
-            "ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
+            "ON CONFLICT (name) DO UPDATE SET value = backlog_counters.value + 1 RETURNING value"
         ).fetchone()
         return int(row[0])
 
@@ -325,7 +326,7 @@ _CHECKS: dict[str, Any] = {
 
 
 def _conditions(query: StoryQuery) -> tuple[str, list[Any]]:
-    terms, values = ["1"], list[Any]()
+    terms, values = ["1 = 1"], list[Any]()
 
     def add(term: str, value: str) -> None:
         terms.append(term)
@@ -344,10 +345,10 @@ def _conditions(query: StoryQuery) -> tuple[str, list[Any]]:
     if query.assignee:
         add("assignee_key = ?", rules.key_of(query.assignee.lstrip("@")))
     if query.label:
-        add("instr(search, ?)", f"\x1f{rules.key_of(query.label.lstrip('# '))}\x1f")
+        add(_CONTAINS, f"\x1f{rules.key_of(query.label.lstrip('# '))}\x1f")
     for word in rules.key_of(query.text).split(" ")[:50]:
         if word:
-            add("instr(search, ?)", word)
+            add(_CONTAINS, word)
     return " AND ".join(terms), values
 
 

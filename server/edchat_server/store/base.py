@@ -7,13 +7,16 @@ what the tool did. Everything between them may be repeated.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from sqlite3 import Connection
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from edchat_protocol.errors import ErrorCode
 from edchat_protocol.frames import HistoryItem, Logged, RunBrief, RunState
+from edchat_server.sql import Connection
+
+if TYPE_CHECKING:
+    from .saver import Checkpoints
 
 PAGE_BYTES = 131_072
 """How much of a log is read and sent at once."""
@@ -36,6 +39,15 @@ class Fenced(Exception):
 
 class Trimmed(Exception):
     """The log has holes where a reader stands; the reader must begin anew, with a snapshot."""
+
+
+EFFECTS = "effects"
+"""The lock under which tools act: stories belong to all sessions."""
+
+
+def session_lock(session: str) -> str:
+    """Return the name of the lock under which a session is written."""
+    return f"session {session}"
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -161,8 +173,27 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what was submitted and let others in."""
 
-    async def submit(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a transaction of its own; an exception rolls it back and is raised here."""
+    @property
+    def checkpoints(self) -> "Checkpoints":
+        """LangGraph's tables in this database."""
+
+    async def submit(self, work: Callable[[Connection], T], *, locks: Sequence[str] = ()) -> T:
+        """Run `work` in a transaction of its own; an exception rolls it back and is raised here.
+
+        No two transactions with a lock of the same name run at the same time. A session's lock
+        (`session_lock`) comes before `EFFECTS`, so that nobody waits in a circle.
+        """
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which writes nothing, on one state of the database."""
+
+    async def fenced(
+        self, work: Callable[[Connection], T], *, session: str, run: str, fence: int, locks: Sequence[str] = ()
+    ) -> T:
+        """Run `work` in a transaction, under the session's lock, if this attempt still owns the run.
+
+        Every write of a run goes through here. Raises `Fenced`.
+        """
 
     async def greet(
         self, session: str, client: str, conn: int, *, cursor: int, epoch: str | None

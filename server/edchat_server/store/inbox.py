@@ -1,11 +1,11 @@
 """The accept transaction: a command becomes exactly one outcome, however often it is offered."""
 
 from dataclasses import dataclass
-from sqlite3 import Connection
 
 import msgspec
 
 from edchat_protocol.frames import Logged, MessageData, MessageFrame, RunState, StatusData, StatusFrame
+from edchat_server.sql import Connection
 
 from . import log, runs
 from .base import Accepted, Command, Refused, Reject, Say, Stop
@@ -23,7 +23,8 @@ def register(conn: Connection, session: str, client: str, connection: int) -> tu
     """Note a client's connection; return its last accepted csn and its newest connection's number."""
     row = conn.execute(
         """INSERT INTO clients(session, client, conn) VALUES(?1, ?2, ?3)
-           ON CONFLICT(session, client) DO UPDATE SET conn = max(conn, excluded.conn)
+           ON CONFLICT(session, client) DO UPDATE SET
+             conn = CASE WHEN excluded.conn > clients.conn THEN excluded.conn ELSE clients.conn END
            RETURNING last_csn, conn""",
         (session, client, connection),
     ).fetchone()
@@ -138,7 +139,7 @@ def _say(conn: Connection, command: Command, say: Say, moment: Moment) -> str:
 def _stop(conn: Connection, command: Command, stop: Stop, moment: Moment) -> str | None:
     found = conn.execute(
         """SELECT id, state FROM runs WHERE session = ?1 AND state IN ('queued', 'running')
-           AND (?2 IS NULL OR id = ?2) ORDER BY n""",
+           AND id = coalesce(?2, id) ORDER BY n""",
         (command.session, stop.run),
     ).fetchall()
     for run, state in found:

@@ -1,7 +1,6 @@
 """The event log inside a transaction: functions of a connection, without commit."""
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 
 import msgspec
 
@@ -15,6 +14,7 @@ from edchat_protocol.frames import (
     Token,
     ToolExecution,
 )
+from edchat_server.sql import Connection
 
 from .base import Page, Row, Trimmed
 

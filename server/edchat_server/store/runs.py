@@ -1,11 +1,11 @@
 """Runs inside a transaction: who may carry one out, and what a tool call did."""
 
 from collections.abc import Callable
-from sqlite3 import Connection
 
 import msgspec
 
 from edchat_protocol.frames import HistoryItem, RunState
+from edchat_server.sql import Connection
 
 from . import trim
 from .base import Claim, Fenced, Result
@@ -41,10 +41,11 @@ def claim(conn: Connection) -> Claim | None:
     )
 
 
-def check_fence(conn: Connection, run: str, fence: int) -> None:
-    """Raise `Fenced` unless this attempt still owns the run."""
+def check_fence(conn: Connection, run: str, fence: int, row_lock: str = "") -> None:
+    """Raise `Fenced` unless this attempt still owns the run. `row_lock`: a clause that keeps it so."""
     row = conn.execute(
-        "SELECT 1 FROM runs WHERE id = ? AND fence = ? AND state IN ('running', 'cancelling')", (run, fence)
+        f"SELECT 1 FROM runs WHERE id = ? AND fence = ? AND state IN ('running', 'cancelling') {row_lock}",  # noqa: S608
+        (run, fence),
     ).fetchone()
     if row is None:
         raise Fenced(run)

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -12,13 +12,14 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
 )
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from edchat_server import failpoints
+from edchat_server.sql import Connection, Dialect
 
 from .base import Fenced, Store
-from .runs import check_fence
 
 T = TypeVar("T")
 
@@ -29,22 +30,49 @@ FENCE_KEY = "edchat_fence"
 """In a config's `configurable`: the fence of the attempt."""
 
 
-def prepare(conn: sqlite3.Connection) -> None:
-    """Make LangGraph's tables."""
-    SqliteSaver(conn).setup()
+class Checkpoints(Protocol):
+    """LangGraph's tables in one kind of database."""
+
+    def prepare(self, conn: Connection, dialect: Dialect) -> None:
+        """Make the tables that are not there yet."""
+
+    def rows(self, conn: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
+        """Return LangGraph's saver for the transaction of `conn`; it neither begins nor ends one."""
+
+    def prune(self, conn: Connection, thread_id: str) -> None:
+        """Delete all checkpoints of a thread but the newest.
+
+        Each holds the whole conversation, so that keeping them all would grow with its square.
+        """
 
 
-def prune(conn: sqlite3.Connection, thread_id: str) -> None:
-    """Delete all checkpoints of a thread but the newest.
+class SqliteCheckpoints:
+    """The tables in SQLite."""
 
-    Each holds the whole conversation, so that keeping them all would grow with its square.
-    """
-    for table in ("writes", "checkpoints"):
-        conn.execute(
-            f"""DELETE FROM {table} WHERE thread_id = ?1 AND checkpoint_id <> (
-                  SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?1 AND checkpoint_ns = '')""",  # noqa: S608
-            (thread_id,),
-        )
+    def prepare(self, conn: Connection, dialect: Dialect) -> None:  # noqa: ARG002 - there is only one here
+        """Make the tables that are not there yet."""
+        SqliteSaver(_raw(conn)).setup()
+
+    def rows(self, conn: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
+        """Return LangGraph's saver on the store's connection."""
+        rows = SqliteSaver(_raw(conn), serde=serde)
+        rows.is_setup = True
+        return rows
+
+    def prune(self, conn: Connection, thread_id: str) -> None:
+        """Delete all checkpoints of a thread but the newest."""
+        for table in ("writes", "checkpoints"):
+            conn.execute(
+                f"""DELETE FROM {table} WHERE thread_id = ?1 AND checkpoint_id <> (
+                      SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ?1 AND checkpoint_ns = '')""",  # noqa: S608
+                (thread_id,),
+            )
+
+
+def _raw(conn: Connection) -> sqlite3.Connection:
+    if not isinstance(conn, sqlite3.Connection):
+        raise TypeError("SQLite's checkpoints need a connection of SQLite")
+    return conn
 
 
 class FencedSaver(BaseCheckpointSaver[str]):
@@ -60,7 +88,7 @@ class FencedSaver(BaseCheckpointSaver[str]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the newest checkpoint of a thread, or the one that `config` names."""
-        return await self._store.submit(lambda conn: self._rows(conn).get_tuple(config))
+        return await self._store.read(lambda conn: self._rows(conn).get_tuple(config))
 
     async def alist(
         self,
@@ -71,7 +99,7 @@ class FencedSaver(BaseCheckpointSaver[str]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, newest first."""
-        found = await self._store.submit(
+        found = await self._store.read(
             lambda conn: list(self._rows(conn).list(config, filter=filter, before=before, limit=limit))
         )
         for item in found:
@@ -103,21 +131,18 @@ class FencedSaver(BaseCheckpointSaver[str]):
         """Return the next version of a channel."""
         return SqliteSaver.get_next_version(self, current, channel)  # type: ignore[arg-type]
 
-    async def _fenced(self, config: RunnableConfig, write: Callable[[SqliteSaver], T]) -> T:
+    async def _fenced(self, config: RunnableConfig, write: Callable[[BaseCheckpointSaver[str]], T]) -> T:
         run = config["configurable"].get(RUN_KEY)
         fence = config["configurable"].get(FENCE_KEY)
         if run is None or fence is None:
             raise Fenced("a checkpoint without a run")
 
-        def work(conn: sqlite3.Connection) -> T:
-            check_fence(conn, run, fence)
-            return write(self._rows(conn))
-
-        result = await self._store.submit(work)
+        result = await self._store.fenced(
+            lambda conn: write(self._rows(conn)),
+            session=config["configurable"]["thread_id"], run=run, fence=fence,
+        )
         failpoints.reach("checkpoint_committed")
         return result
 
-    def _rows(self, conn: sqlite3.Connection) -> SqliteSaver:
-        rows = SqliteSaver(conn, serde=self.serde)
-        rows.is_setup = True
-        return rows
+    def _rows(self, conn: Connection) -> BaseCheckpointSaver[str]:
+        return self._store.checkpoints.rows(conn, self.serde)

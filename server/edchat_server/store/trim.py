@@ -4,7 +4,7 @@ A snapshot never has them, so that the fold of the log stays the same; only a cu
 served from the log any more.
 """
 
-from sqlite3 import Connection
+from edchat_server.sql import Connection
 
 
 def note(conn: Connection, run: str, last_seq: int, now: str) -> None:

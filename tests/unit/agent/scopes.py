@@ -4,7 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from edchat_server.backlog import SCHEMA, Backlog, StoryDraft, StoryQuery
+from edchat_server.backlog import Backlog, StoryDraft, StoryQuery, prepare
+from edchat_server.sql import SQLITE
 
 T = TypeVar("T")
 NOW = "2026-01-01T00:00:00Z"
@@ -20,8 +21,7 @@ class MemoryScope:
         self.fail_with: BaseException | None = None
         self._conn = sqlite3.connect(":memory:", isolation_level=None)
         self._ledger: dict[str, dict[str, Any]] = {}
-        for statement in SCHEMA:
-            self._conn.execute(statement)
+        prepare(self._conn, SQLITE)
 
     def close(self) -> None:
         self._conn.close()

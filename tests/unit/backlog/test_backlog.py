@@ -7,7 +7,6 @@ import pytest
 
 from edchat_protocol.artifacts import POINTS
 from edchat_server.backlog import (
-    SCHEMA,
     AmbiguousStory,
     Backlog,
     BacklogError,
@@ -19,6 +18,8 @@ from edchat_server.backlog import (
     VersionConflict,
 )
 from edchat_server.backlog.defaults import criteria_for, estimate, infer_type, user_story_for
+from edchat_server.backlog.schema import prepare
+from edchat_server.sql import SQLITE
 
 NOW = "2026-01-01T00:00:00Z"
 
@@ -26,8 +27,8 @@ NOW = "2026-01-01T00:00:00Z"
 @pytest.fixture
 def conn() -> Iterator[sqlite3.Connection]:
     conn = sqlite3.connect(":memory:", isolation_level=None)
-    for statement in (*SCHEMA, *SCHEMA):
-        conn.execute(statement)
+    for _ in range(2):
+        prepare(conn, SQLITE)
     conn.execute("BEGIN IMMEDIATE")
     yield conn
     conn.close()

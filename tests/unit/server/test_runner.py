@@ -17,7 +17,6 @@ from edchat_server.hub import Hub
 from edchat_server.intake import Intake
 from edchat_server.runner import Runner
 from edchat_server.store import Accepted, Claim, Command, Say, SqliteStore, Stop
-from edchat_server.store.saver import prepare
 
 Script = Callable[[Any], AsyncIterator[tuple[str, Any]]]
 
@@ -38,7 +37,7 @@ class Scripted:
 
 
 async def opened(path: Path) -> SqliteStore:
-    return await SqliteStore.open(path, prepare=[prepare])
+    return await SqliteStore.open(path)
 
 
 def said(text: str) -> Command:
@@ -253,7 +252,7 @@ def test_the_queue_is_served_whatever_goes_wrong_with_it_once(tmp_path: Path) ->
             return await super().claim()
 
     async def main() -> None:
-        store = await Odd.open(tmp_path / "db", prepare=[prepare])
+        store = await Odd.open(tmp_path / "db")
         run = await first_run(store)
         runner = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
         await runner.start()

@@ -30,12 +30,12 @@ from edchat_server.store import (
     StoreError,
     StoreLocked,
 )
-from edchat_server.store.saver import FencedSaver, prepare
+from edchat_server.store.saver import FencedSaver
 
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(path, prepare=[prepare])
+    store = await SqliteStore.open(path)
     try:
         yield store
     finally:
