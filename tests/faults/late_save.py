@@ -18,7 +18,8 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from tests.scripted_server import ScriptedModel
 
 from edchat_server.agent.graph import build_agent
-from edchat_server.backlog import SCHEMA, Backlog
+from edchat_server.backlog import Backlog, prepare
+from edchat_server.sql import SQLITE
 
 CONFIG: Any = {"configurable": {"thread_id": "s1"}}
 
@@ -57,8 +58,8 @@ class SlowSaver(AsyncSqliteSaver):
 
 async def live(file: str, durability: Any) -> None:
     db = sqlite3.connect(f"{file}.ledger")
-    for statement in (*SCHEMA, "CREATE TABLE IF NOT EXISTS done(call TEXT PRIMARY KEY, result TEXT)"):
-        db.execute(statement)
+    prepare(db, SQLITE)
+    db.execute("CREATE TABLE IF NOT EXISTS done(call TEXT PRIMARY KEY, result TEXT)")
     async with SlowSaver.from_conn_string(file) as checkpointer:
         agent = build_agent(ScriptedModel(), checkpointer=checkpointer)
         begun = (await agent.aget_state(CONFIG)).tasks
