@@ -128,7 +128,7 @@ export const scenes = {
       user("u1", "Create a story for exports"),
       answer("r1", [tool("output-error", { error: "The backlog file is locked by another process", duration_ms: 2140 }), { kind: "error", id: "e1", code: "agent_failed", message: "The agent could not finish this request.", hint: "Your message is kept; try it again.", retryable: true }], "incomplete", { detail: "error" }),
       user("u2", "And one for imports", "failed", { detail: "the server refused it" }),
-      user("u3", "Is anybody there?", "in_doubt"),
+      user("u3", "Is anybody there?", "in_doubt", { detail: "The connection was cut before the answer came; this server cannot say what it did." }),
       user("u4", "List all P0 stories", "queued"),
     ],
   },
@@ -139,6 +139,50 @@ export const scenes = {
       user("u1", "Write a long plan"),
       answer("r1", [text("First we agree on the outcome, then")], "incomplete", { detail: "cancelled" }),
       user("u2", "Go on", "queued"),
+    ],
+  },
+  polling: {
+    connection: { state: "fallback", carrier: "poll", latency_ms: 210 }, agent: offline,
+    messages: [
+      user("u1", "Which stories are open?", "answered"), answer("r1", [text("None. The backlog is empty.")]),
+      user("u2", "Create one for imports", "accepted"), user("u3", "And one for exports", "sent"), user("u4", "Both P1", "queued"),
+    ],
+  },
+  offer: {
+    connection: {
+      state: "disconnected", reason: "No connection to the server: nothing answers there", hint: "Check that it runs",
+      offer: { kind: "failover", text: "http://stories.example.org cannot be reached. Go on with the server on this machine?" },
+    },
+    agent: offline, queued: 2,
+    messages: [
+      user("u1", "Create a story for exports"), answer("r1", [text("Created **STORY-1**.")]),
+      user("u2", "And one for imports", "sent"), user("u3", "List all P0 stories", "queued"),
+    ],
+  },
+  standin: {
+    connection: {
+      state: "connected", carrier: "ws", latency_ms: 2, server: "the server on this machine",
+      notice: "http://stories.example.org cannot be reached; the server on this machine answers in its place.",
+    },
+    agent: offline,
+    messages: [
+      user("u1", "Create a story for exports"), answer("r1", [text("Created **STORY-1**.")]),
+      user("u2", "And one for imports", "in_doubt", { detail: "Sent to http://stories.example.org, which has not confirmed it. It settles when that server answers again." }),
+      { id: "n1", role: "note", state: "complete", created_at: at, parts: [text("From here on the server on this machine")] },
+      user("u3", "List all P0 stories"), answer("r3", [text("None yet. Stories that were made on the other server are not known here.")]),
+    ],
+  },
+  back: {
+    connection: {
+      state: "connected", carrier: "ws", latency_ms: 2, server: "the server on this machine",
+      notice: "http://stories.example.org could not be reached; the server on this machine answers in its place.",
+      offer: { kind: "failback", text: "http://stories.example.org is back. Return to it? What was said here stays in chat.sessions." },
+    },
+    agent: offline,
+    messages: [
+      user("u2", "And one for imports", "failed", { detail: "http://stories.example.org does not have this message." }),
+      { id: "n1", role: "note", state: "complete", created_at: at, parts: [text("From here on the server on this machine")] },
+      user("u3", "List all P0 stories"), answer("r3", [text("None yet.")]),
     ],
   },
   unknown: {

@@ -13,12 +13,19 @@ const CONNECTION: Readonly<Record<string, string>> = {
 export function announcement(op: AnyOp, store: Store): string | null {
   switch (op.op) {
     case "connection": {
-      const { state } = op.connection;
-      return state === store.connection.peek().state ? null : (CONNECTION[state] ?? null);
+      const { state, notice, offer } = op.connection;
+      const before = store.connection.peek();
+      const words = [
+        state === before.state ? null : CONNECTION[state],
+        notice === before.notice ? null : notice,
+        offer?.text === before.offer?.text ? null : offer?.text,
+      ];
+      return words.filter((some) => some).join(". ") || null;
     }
     case "put": {
       const { id, role, state } = op.message;
       const before = store.cell(id)?.head.peek().state;
+      if (role === "note") return null;
       if (role === "user") return state === "queued" && before !== state ? "Message queued" : null;
       return state === before ? null : ofAnswer(state);
     }
@@ -27,6 +34,7 @@ export function announcement(op: AnyOp, store: Store): string | null {
       if (!head || head.state === op.state) return null;
       if (head.role === "assistant") return ofAnswer(op.state);
       if (op.state === "queued") return "Message queued";
+      if (op.state === "in_doubt") return `It is not known whether a message arrived. ${op.detail ?? ""}`.trim();
       // With a run the server has taken it: what failed is the answer, which says so itself.
       return op.state === "failed" && !op.run && !head.run ? `Message not sent. ${op.detail ?? ""}`.trim() : null;
     }

@@ -267,6 +267,14 @@ export class Conversation {
     this.send({ intent: "reconnect" });
   }
 
+  failover(): void {
+    this.send({ intent: "failover" });
+  }
+
+  failback(): void {
+    this.send({ intent: "failback" });
+  }
+
   clear(): void {
     this.send({ intent: "clear" });
   }

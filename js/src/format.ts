@@ -41,7 +41,15 @@ export interface BadgeLook {
   readonly tone: "good" | "busy" | "bad";
   readonly text: string;
   readonly detail: string;
+  /** Seconds to the next try. */
+  readonly wait?: number;
 }
+
+/** How frames travel, where it is not by the WebSocket. */
+const CARRIED: Readonly<Record<string, readonly [short: string, why: string]>> = {
+  http: ["HTTP", "Carried over HTTP, since the WebSocket cannot be had or is switched off"],
+  poll: ["HTTP, polling", "Asked for over HTTP again and again, since something on the way holds streams up: answers may come in pieces"],
+};
 
 /** The badge's words. `tone` is a colour and an icon; the text says the same. */
 export function badgeLook(connection: ConnectionView, gone: boolean): BadgeLook {
@@ -51,22 +59,25 @@ export function badgeLook(connection: ConnectionView, gone: boolean): BadgeLook 
   switch (state) {
     case "connected":
     case "fallback": {
-      const http = state === "fallback" || connection.carrier === "http" ? " · HTTP" : "";
+      const by = CARRIED[connection.carrier ?? (state === "fallback" ? "http" : "")];
       const ms = latency == null ? "" : ` (${latency < 1 ? "<1" : Math.round(latency)}ms)`;
       const facts = [
         connection.server ? `Server: ${connection.server}` : "",
-        http ? "Carried over HTTP: the WebSocket is not available" : "",
+        by?.[1],
         connection.guaranteed === false ? "This server does not confirm messages" : "",
+        connection.notice,
       ];
-      return { tone: "good", text: `Connected${ms}${http}`, detail: sentences(...facts, ...why) };
+      return { tone: "good", text: `Connected${ms}${by ? ` · ${by[0]}` : ""}`, detail: sentences(...facts, ...why) };
     }
     case "reconnecting": {
-      const next = wait == null ? "" : `Next try in ${Math.max(0, Math.ceil(wait / 1000))} s`;
+      const seconds = wait == null ? 0 : Math.max(0, Math.ceil(wait / 1000));
+      const next = seconds > 0 ? `Next try in ${seconds} s` : "";
       const count = most ? `Attempt ${attempt} of ${most}` : "";
       return {
         tone: "busy",
         text: attempt > 0 ? `Reconnecting (attempt ${attempt})...` : "Reconnecting...",
         detail: sentences(...why, count, next),
+        ...(seconds > 0 ? { wait: seconds } : {}),
       };
     }
     case "disconnected":

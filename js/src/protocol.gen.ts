@@ -8,6 +8,8 @@ export type StoryType = "story" | "bug" | "task" | "spike";
 
 export type Role = "user" | "assistant";
 
+export type Speaker = "user" | "assistant" | "note";
+
 export type DeliveryState = "queued" | "sent" | "accepted" | "answered" | "failed" | "in_doubt";
 
 export type AnswerState = "streaming" | "complete" | "incomplete" | "requires_action";
@@ -20,7 +22,7 @@ export type ConnectionState = "connecting" | "connected" | "reconnecting" | "fal
 
 export type AnyOp = ConnectionOp | AgentOp | QueueOp | PutOp | DropOp | StateOp | PartOp | DropPartOp | TextOp | CloseOp;
 
-export type AnyIntent = SubmitIntent | ReadyIntent | CancelIntent | RetryIntent | ReconnectIntent | ClearIntent;
+export type AnyIntent = SubmitIntent | ReadyIntent | CancelIntent | RetryIntent | ReconnectIntent | FailoverIntent | FailbackIntent | ClearIntent;
 
 export const PRIORITIES = ["P0","P1","P2","P3"] as const;
 
@@ -116,7 +118,7 @@ export interface ErrorPart {
 /** One bubble of the conversation. */
 export interface Message {
   readonly id: string;
-  readonly role: Role;
+  readonly role: Speaker;
   readonly parts?: readonly AnyPart[];
   readonly state: DeliveryState | AnswerState;
   readonly run?: string | null;
@@ -125,10 +127,16 @@ export interface Message {
   readonly detail?: string | null;
 }
 
+/** What a person may choose: to go on with the server on this machine (`failover`), or to return from it */
+export interface OfferView {
+  readonly kind: "failover" | "failback";
+  readonly text: string;
+}
+
 /** The badge. `latency_ms`: last measured round trip. `attempt` of `max_attempts` while reconnecting. */
 export interface ConnectionView {
   readonly state: ConnectionState;
-  readonly carrier?: "ws" | "http" | null;
+  readonly carrier?: "ws" | "http" | "poll" | null;
   readonly latency_ms?: number | null;
   readonly attempt?: number;
   readonly max_attempts?: number;
@@ -137,6 +145,8 @@ export interface ConnectionView {
   readonly hint?: string | null;
   readonly server?: string | null;
   readonly guaranteed?: boolean;
+  readonly notice?: string | null;
+  readonly offer?: OfferView | null;
 }
 
 /** Which agent answers; `offline`: the rule-based planner. */
@@ -275,6 +285,16 @@ export interface RetryIntent {
 /** Try to connect now. */
 export interface ReconnectIntent {
   readonly intent: "reconnect";
+}
+
+/** Go on with the server on this machine. */
+export interface FailoverIntent {
+  readonly intent: "failover";
+}
+
+/** Return to the server that was configured. */
+export interface FailbackIntent {
+  readonly intent: "failback";
 }
 
 /** Begin a new, empty session. */

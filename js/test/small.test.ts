@@ -50,6 +50,7 @@ test("the badge says what the origin's said, and never by colour alone", () => {
   assert.deepEqual(look({ state: "connected", carrier: "ws", latency_ms: 45.4 }, false), ["good", "Connected (45ms)"]);
   assert.deepEqual(look({ state: "fallback", carrier: "http" }, false), ["good", "Connected · HTTP"]);
   assert.deepEqual(look({ state: "connected", carrier: "http", latency_ms: 3 }, false), ["good", "Connected (3ms) · HTTP"]);
+  assert.deepEqual(look({ state: "fallback", carrier: "poll", latency_ms: 210 }, false), ["good", "Connected (210ms) · HTTP, polling"]);
   assert.deepEqual(look({ state: "reconnecting", attempt: 2 }, false), ["busy", "Reconnecting (attempt 2)..."]);
   assert.deepEqual(look({ state: "disconnected" }, false), ["bad", "Disconnected"]);
   assert.deepEqual(look({ state: "connected" }, true), ["bad", "Disconnected"]);
@@ -58,6 +59,9 @@ test("the badge says what the origin's said, and never by colour alone", () => {
     false,
   );
   assert.equal(detail, "Closed by the server. Attempt 2 of 10. Next try in 4 s.");
+  assert.equal(badgeLook({ state: "reconnecting", attempt: 2, retry_in_ms: 3200 }, false).wait, 4);
+  assert.equal(badgeLook({ state: "reconnecting", attempt: 2, retry_in_ms: 0 }, false).wait, undefined);
+  assert.match(badgeLook({ state: "connected", notice: "Another server answers." }, false).detail, /Another server answers\.$/);
   const cut = badgeLook({ state: "reconnecting", attempt: 1, retry_in_ms: 900, reason: "The connection was cut." }, false);
   assert.equal(cut.detail, "The connection was cut. Next try in 1 s.");
   assert.equal(badgeLook({ state: "connected" }, true).detail, "This notebook's kernel has stopped. Run the cell again.");

@@ -6,9 +6,13 @@ import msgspec
 
 Role = Literal["user", "assistant"]
 
+Speaker = Literal["user", "assistant", "note"]
+"""Who a message is of. `note`: a remark of this side, such as that another server answers from here on."""
+
 DeliveryState = Literal["queued", "sent", "accepted", "answered", "failed", "in_doubt"]
 """Of a user's message. `queued`: not yet written to a socket. `sent`: written, not confirmed.
-`accepted`: in the server's log. `in_doubt`: written to a peer that confirms nothing, then cut off."""
+`accepted`: in the server's log. `in_doubt`: written to a server that does not say whether it has it, be it that
+it never does or that it cannot be reached. `detail` says which."""
 
 AnswerState = Literal["streaming", "complete", "incomplete", "requires_action"]
 
@@ -94,7 +98,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: str
-    role: Role
+    role: Speaker
     parts: tuple[AnyPart, ...] = ()
     state: DeliveryState | AnswerState
     run: str | None = None

@@ -33,7 +33,7 @@ _COLORS = {"P0": "#b42318", "P1": "#a34708", "P2": "#1d4fd8", "P3": "#4d5562"}
 _WORDS = {"P0": "Critical", "P1": "High", "P2": "Normal", "P3": "Low"}
 _EMPTY = "No messages yet. Run this cell in Jupyter to open the chat."
 _STATES = {
-    "queued": "queued", "sent": "sent", "failed": "not delivered", "in_doubt": "delivery unknown",
+    "queued": "queued", "sent": "sent, not confirmed", "failed": "not delivered", "in_doubt": "delivery unknown",
     "streaming": "still answering", "incomplete": "incomplete", "requires_action": "waits for an answer",
 }
 
@@ -50,15 +50,19 @@ def to_html(view: View) -> str:
     """Return the conversation as HTML with inline styles."""
     shown, left_out = _newest(view, message_html)
     messages = "".join(shown)
+    if trouble := _trouble(view):
+        messages += f"<p style='{_SMALL}'>{escape(trouble)}</p>"
     if left_out:
         messages = f"<p style='{_SMALL}'>{_left_out(left_out)}</p>{messages}"
-    if not messages:
-        messages = f"<p>{_EMPTY}</p>"
+    if not shown:
+        messages = f"<p>{_EMPTY}</p>{messages}"
     return f"<div style='{_FONT};max-width:52rem'>{messages}</div>"
 
 
 def message_html(message: Message) -> str:
     """Return one message as HTML: the user's text as written, the agent's Markdown rendered."""
+    if message.role == "note":
+        return f"<p style='{_SMALL};text-align:center;margin:12px 0'>— {escape(message.text)} —</p>"
     mine = message.role == "user"
     look = "background:#1d4fd8;color:#fff;margin-left:20%" if mine else "border:1px solid #8886"
     body = "".join(_written(p.text) if mine and isinstance(p, TextPart) else part_html(p) for p in message.parts)
@@ -176,12 +180,15 @@ def _conversation(
     view: View, head: Callable[[Message], str], body: Callable[[Message], str], aside: Callable[[str], str]
 ) -> str:
     def block(message: Message) -> str:
+        if message.role == "note":
+            return aside(message.text)
         note = _note(message)
         return "\n\n".join(t for t in (head(message), body(message), aside(note) if note else "") if t)
 
     shown, left_out = _newest(view, block)
     blocks = [_left_out(left_out), *shown] if left_out else shown
-    return "\n\n".join(blocks) or _EMPTY
+    trouble = _trouble(view)
+    return "\n\n".join([*(blocks or [_EMPTY]), *([aside(trouble)] if trouble else [])])
 
 
 def _newest(view: View, render: Callable[[Message], str]) -> tuple[list[str], int]:
@@ -262,7 +269,21 @@ def _who(message: Message) -> str:
 
 
 def _note(message: Message) -> str:
-    return message.detail or _STATES.get(message.state, "")
+    state = _STATES.get(message.state, "")
+    if message.role == "user" and message.detail and state:
+        return f"{state}: {message.detail}"
+    return message.detail or state
+
+
+def _trouble(view: View) -> str:
+    """Return what there is to know of the connection; nothing where all is well or nothing is tried yet."""
+    connection = view.connection
+    well = connection.state in ("connected", "connecting", "fallback")
+    if well and connection.notice is None and connection.offer is None:
+        return ""
+    count = view.queued
+    waits = f"{count} {'message waits' if count == 1 else 'messages wait'} for the server." if count else None
+    return sentences(str(connection), waits)
 
 
 def _tool_line(call: ToolCallPart) -> str:

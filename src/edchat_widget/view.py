@@ -12,18 +12,31 @@ import msgspec
 
 from edchat_protocol.messages import AnswerState, AnyPart, DeliveryState, Message, TextPart
 
+from .errors import sentences
+
 ConnectionState = Literal["connecting", "connected", "reconnecting", "fallback", "disconnected"]
+
+
+class OfferView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person may choose: to go on with the server on this machine (`failover`), or to return from it
+    (`failback`). `text` is the question."""
+
+    kind: Literal["failover", "failback"]
+    text: str
 
 
 class ConnectionView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The badge. `latency_ms`: last measured round trip. `attempt` of `max_attempts` while reconnecting.
 
+    `carrier`: ``ws``, ``http`` (a stream of events), or ``poll`` (where a proxy holds streams up).
     `guaranteed` is False with a peer that confirms nothing (the origin's server). `retry_in_ms` is the wait
     before the next attempt, as of the moment of the patch. `reason` and `hint` are words for people.
+    `notice` says what is true for now and worth knowing: that another server answers, and why. `offer` is
+    what a person may choose. ``str()`` is a sentence.
     """
 
     state: ConnectionState
-    carrier: Literal["ws", "http"] | None = None
+    carrier: Literal["ws", "http", "poll"] | None = None
     latency_ms: float | None = None
     attempt: int = 0
     max_attempts: int = 10
@@ -32,6 +45,28 @@ class ConnectionView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     hint: str | None = None
     server: str | None = None
     guaranteed: bool = True
+    notice: str | None = None
+    offer: OfferView | None = None
+
+    def __str__(self) -> str:
+        offered = self.offer.text if self.offer else None
+        return sentences(_badge(self), self.notice, self.reason, self.hint, offered)
+
+
+_CARRIED = {"http": " over HTTP", "poll": " over HTTP, polling"}
+
+
+def _badge(connection: ConnectionView) -> str:
+    match connection.state:
+        case "connected" | "fallback":
+            ms = f" ({connection.latency_ms:.0f} ms)" if connection.latency_ms is not None else ""
+            return f"Connected{ms}{_CARRIED.get(connection.carrier or '', '')}."
+        case "reconnecting":
+            wait = connection.retry_in_ms
+            soon = f", next try in {wait / 1000:.0f} s" if wait else ""
+            return f"Reconnecting (attempt {connection.attempt}{soon})."
+        case state:
+            return f"{state.capitalize()}."
 
 
 class AgentView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -206,11 +241,28 @@ class ReconnectIntent(Intent, frozen=True, kw_only=True, tag="reconnect", omit_d
     """Try to connect now."""
 
 
+class FailoverIntent(Intent, frozen=True, kw_only=True, tag="failover", omit_defaults=True):
+    """Go on with the server on this machine."""
+
+
+class FailbackIntent(Intent, frozen=True, kw_only=True, tag="failback", omit_defaults=True):
+    """Return to the server that was configured."""
+
+
 class ClearIntent(Intent, frozen=True, kw_only=True, tag="clear", omit_defaults=True):
     """Begin a new, empty session."""
 
 
-AnyIntent = SubmitIntent | ReadyIntent | CancelIntent | RetryIntent | ReconnectIntent | ClearIntent
+AnyIntent = (
+    SubmitIntent
+    | ReadyIntent
+    | CancelIntent
+    | RetryIntent
+    | ReconnectIntent
+    | FailoverIntent
+    | FailbackIntent
+    | ClearIntent
+)
 
 
 # ------------------------------------------------------------------------------------------------- oracle

@@ -213,7 +213,7 @@ def test_retry_stop_reconnect_and_new_chat_say_so_to_the_kernel(panel: Open) -> 
     page.locator(".connection").get_by_role("button", name="Retry").click()
     answer = page.get_by_role("article", name="Answer")
     answer.get_by_role("button", name="Retry").click()
-    page.get_by_role("button", name="Send again").click()
+    page.get_by_role("button", name="Ask again as a new message").click()
     assert intents(page, "reconnect") == [{"intent": "reconnect"}]
     assert [i["id"] for i in intents(page, "retry")] == ["u1", "u3"]
     page.get_by_role("button", name="New chat").click()
@@ -229,6 +229,42 @@ def test_retry_stop_reconnect_and_new_chat_say_so_to_the_kernel(panel: Open) -> 
     page.evaluate("model.snapshot(scenes.streaming)")
     page.get_by_role("button", name="Stop").click()
     assert intents(page, "cancel") == [{"intent": "cancel", "run": "r1"}]
+
+
+def test_a_message_in_doubt_says_why_and_leaves_the_choice_to_the_reader(panel: Open) -> None:
+    page = panel(scene="trouble")
+    doubtful = page.locator('[data-state="in_doubt"]')
+    expect(doubtful).to_contain_text("this server cannot say what it did")
+    doubtful.get_by_role("button", name="Wait").press("Enter")
+    expect(doubtful.get_by_role("button", name="Wait")).to_have_count(0)
+    assert intents(page, "retry") == []
+    doubtful.get_by_role("button", name="it may run twice").press("Enter")
+    assert [i["id"] for i in intents(page, "retry")] == ["u3"]
+
+
+def test_failover_and_the_way_back_are_offered_said_and_asked_for(panel: Open) -> None:
+    page = panel(scene="offer")
+    offer = page.get_by_role("group", name="Go on with the server on this machine?")
+    expect(offer).to_contain_text("2 messages wait.")
+    offer.get_by_role("button", name="Go on here").press("Enter")
+    assert intents(page, "failover") == [{"intent": "failover"}]
+    standing = "{...scenes.standin.connection}"
+    page.evaluate(f"model.patch({{op: 'connection', connection: {standing}}})")
+    spoken = page.get_by_role("status")
+    expect(spoken).to_contain_text("answers in its place")
+    expect(page.locator(".strip")).to_contain_text("answers in its place")
+    page.evaluate("model.patch({op: 'connection', connection: scenes.back.connection})")
+    expect(spoken).to_contain_text("is back. Return to it?")
+    page.get_by_role("button", name="Return").click()
+    assert intents(page, "failback") == [{"intent": "failback"}]
+
+
+def test_the_badge_counts_down_to_the_next_try(panel: Open) -> None:
+    page = panel(scene="reconnecting")
+    wait = page.locator(".badge .next")
+    expect(wait).to_have_text("next try in 4 s")
+    expect(wait).to_have_text("next try in 2 s")
+    expect(wait).to_have_count(0)
 
 
 def test_the_theme_is_the_hosts_even_if_it_attaches_the_element_later(panel: Open) -> None:

@@ -19,15 +19,21 @@ export function Badge() {
   const conversation = useConversation();
   const connection = useCountdown(conversation.store.connection.value);
   const gone = conversation.gone.value;
-  const { tone, text, detail } = badgeLook(connection, gone);
+  const { tone, text, detail, wait } = badgeLook(connection, gone);
   const retry = connection.state === "disconnected" && !gone;
   return (
     <div class="connection">
       <span class={`badge ${tone}`} title={detail || undefined} data-state={gone ? "gone" : connection.state}>
         {tone === "busy" ? <Spinner /> : <Icon name={tone === "good" ? "check" : "off"} />}
         <span>{text}</span>
+        {wait !== undefined && (
+          <span class="next">
+            <span class="wide">next try in </span>
+            {wait} s
+          </span>
+        )}
       </span>
-      {tone !== "good" && detail && <span class="sr-only">{detail}</span>}
+      {detail && <span class="sr-only">{detail}</span>}
       {retry && (
         <button type="button" class="small" onClick={() => conversation.reconnect()}>
           Retry

@@ -2,6 +2,7 @@ import { type RefObject } from "preact";
 import { useLayoutEffect } from "preact/hooks";
 import { KERNEL_STOPPED, sentences } from "../format";
 import { composerKey } from "../keys";
+import type { ConnectionView } from "../protocol.gen";
 import { useConversation } from "./context";
 import { Icon } from "./icons";
 
@@ -41,7 +42,7 @@ const waiting = (queued: number) => (queued === 1 ? "1 message waits" : `${queue
 function Waiting() {
   const { store, gone } = useConversation();
   const queued = store.queued.value;
-  const { state } = store.connection.value;
+  const { state, notice, offer } = store.connection.value;
   if (gone.value) {
     return (
       <p class="strip bad" role="alert">
@@ -50,6 +51,7 @@ function Waiting() {
       </p>
     );
   }
+  if (offer) return <Offer connection={store.connection.value} waits={queued} />;
   if (state === "disconnected") {
     const { reason, hint } = store.connection.value;
     const waits = queued > 0 ? `${waiting(queued)} until then` : null;
@@ -60,12 +62,43 @@ function Waiting() {
       </p>
     );
   }
-  if (queued === 0 || state === "connected" || state === "fallback") return null;
+  if (state === "connected" || state === "fallback") {
+    return notice ? (
+      <p class="strip plain">
+        <Icon name="here" />
+        {notice}
+      </p>
+    ) : null;
+  }
+  if (queued === 0) return null;
   return (
     <p class="strip">
       <Icon name="clock" />
       {waiting(queued)} for the connection and will go out in order.
     </p>
+  );
+}
+
+/** What the kernel cannot decide alone: which server the conversation goes on with. */
+function Offer({ connection, waits }: { connection: ConnectionView; waits: number }) {
+  const conversation = useConversation();
+  const { offer, state, reason } = connection;
+  const away = offer?.kind === "failover";
+  const words = away
+    ? sentences(state === "disconnected" ? reason : null, waits > 0 ? waiting(waits) : null, offer?.text)
+    : offer?.text;
+  return (
+    <div class={away ? "strip bad" : "strip good"} role="group" aria-label={offer?.text}>
+      <Icon name={away ? "off" : "check"} />
+      <span>{words}</span>
+      <button
+        type="button"
+        class="small primary"
+        onClick={() => (away ? conversation.failover() : conversation.failback())}
+      >
+        {away ? "Go on here" : "Return"}
+      </button>
+    </div>
   );
 }
 

@@ -8,10 +8,13 @@ import { hasFailed, type MessageCell, type MessageHead, type PartCell } from "..
 import { Boundary } from "./boundary";
 import { useConversation } from "./context";
 import { Icon, type IconName, Spinner } from "./icons";
+import { useState } from "preact/hooks";
 import { Markdown } from "./text";
 
 export function MessageView({ cell }: { cell: MessageCell }) {
-  return cell.head.value.role === "user" ? <UserMessage cell={cell} /> : <Answer cell={cell} />;
+  const { role } = cell.head.value;
+  if (role === "note") return <Note cell={cell} />;
+  return role === "user" ? <UserMessage cell={cell} /> : <Answer cell={cell} />;
 }
 
 // -------------------------------------------------------------------------------------- the reader's own
@@ -27,13 +30,11 @@ function delivery({ state, detail }: MessageHead, online: boolean): Delivery | n
     case "queued":
       return { icon: "clock", text: online ? "Sending…" : "Queued until the connection is back" };
     case "sent":
-      return { icon: "clock", text: "Sending…" };
+      return { icon: "clock", text: online ? "Sending…" : "Sent, not yet confirmed: it is offered again, and answered once" };
     case "accepted":
       return { icon: "check", text: "Sent" };
     case "failed":
       return { icon: "alert", text: detail ? `Not sent: ${detail}` : "Not sent", retry: "Retry" };
-    case "in_doubt":
-      return { icon: "alert", text: "The connection broke; this may not have arrived", retry: "Send again" };
     default:
       return null;
   }
@@ -65,6 +66,7 @@ function UserMessage({ cell }: { cell: MessageCell }) {
   return (
     <article class="message user" data-state={head.state} aria-label={`You, ${clock(head.created_at)}`}>
       <Bubble text={textOf(cell.parts.value)} time={head.created_at} />
+      {head.state === "in_doubt" && <Doubt cell={cell} />}
       {note && (
         <div class={failed ? "delivery bad" : "delivery"}>
           {note.icon && <Icon name={note.icon} />}
@@ -77,6 +79,40 @@ function UserMessage({ cell }: { cell: MessageCell }) {
         </div>
       )}
     </article>
+  );
+}
+
+/** Written to a server that cannot say now whether it has it: the reader decides. */
+function Doubt({ cell }: { cell: MessageCell }) {
+  const conversation = useConversation();
+  const [waits, setWaits] = useState(false);
+  const words = cell.head.value.detail ?? "The connection broke; this may not have arrived.";
+  return (
+    <div class="delivery doubt">
+      <p>
+        <Icon name={waits ? "clock" : "alert"} />
+        <span>{words}</span>
+      </p>
+      <div class="choices">
+        {!waits && (
+          <button type="button" class="small" onClick={() => setWaits(true)}>
+            Wait
+          </button>
+        )}
+        <button type="button" class={waits ? "link" : "small"} onClick={() => conversation.retry(cell.id)}>
+          Ask again as a new message (it may run twice)
+        </button>
+      </div>
+    </div>
+  );
+}
+
+/** A remark between messages: from here on another server answers. */
+function Note({ cell }: { cell: MessageCell }) {
+  return (
+    <div class="note" role="note" title={exactTime(cell.head.value.created_at)}>
+      <span>{textOf(cell.parts.value)}</span>
+    </div>
   );
 }
 

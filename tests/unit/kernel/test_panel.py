@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edchat_protocol.messages import ArtifactPart, ErrorPart, Message, TextPart
 from edchat_widget import Chat, static_render
 from edchat_widget.stories import Story, StoryList
-from edchat_widget.view import ConnectionView, Patch, SnapshotMessage, View
+from edchat_widget.view import ConnectionView, OfferView, Patch, SnapshotMessage, View
 from edchat_widget.widget import ChatWidget
 
 EVIL = "<script>alert(1)</script>"
@@ -185,3 +186,31 @@ def test_a_panel_that_the_user_closed_is_replaced(panel: Panel) -> None:
     panel.widget.close()
     assert panel.chat.widget is not panel.widget
     assert panel.chat.widget.comm is not None
+
+
+def in_trouble(**connection: Any) -> View:
+    view = ConnectionView(state="reconnecting", attempt=2, retry_in_ms=4200.0, reason="The line was cut")
+    said = Message(id="m", role="user", parts=(TextPart(id="t", text="hello"),), state="in_doubt", detail="Who knows.")
+    note = Message(id="n", role="note", parts=(TextPart(id="t", text="From here on elsewhere"),), state="complete")
+    return View(
+        rev=1, session="s", connection=msgspec.structs.replace(view, **connection), messages=(said, note), queued=2)
+
+
+@pytest.mark.parametrize("render", [static_render.to_html, static_render.to_text])
+def test_a_saved_text_tells_of_trouble_as_the_badge_does(render: Callable[[View], str]) -> None:
+    text = render(in_trouble())
+    assert "Reconnecting (attempt 2, next try in 4 s). The line was cut. 2 messages wait for the server." in text
+    assert "delivery unknown: Who knows." in text
+    assert "From here on elsewhere" in text
+    offered = OfferView(kind="failover", text="Go on here?")
+    text = render(in_trouble(state="disconnected", offer=offered))
+    assert "Disconnected. The line was cut. Go on here? 2 messages wait" in text
+    assert "Connected" not in render(in_trouble(state="connected", carrier="ws", latency_ms=3.0, reason=None))
+
+
+def test_the_connection_reads_as_a_sentence() -> None:
+    assert str(ConnectionView(state="fallback", carrier="poll", latency_ms=210.4)) == (
+        "Connected (210 ms) over HTTP, polling.")
+    assert str(ConnectionView(state="connected", carrier="ws", notice="Another answers.")) == (
+        "Connected. Another answers.")
+    assert str(ConnectionView(state="connecting")) == "Connecting."
