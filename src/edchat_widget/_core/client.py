@@ -18,6 +18,7 @@ from edchat_widget.events import ChatEvent
 from edchat_widget.view import AgentOp, AgentView, AnyOp, ConnectionOp, ConnectionView, QueueOp, View
 
 from .connection import Carrier, Connection, Policy, State
+from .doubts import Doubts
 from .effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
 from .meter import Meter
 from .origin import OriginPeer
@@ -45,6 +46,8 @@ class Client:
         meter: Meter | None = None,
     ) -> None:
         self.session = session
+        self.server = server or "the server"
+        self.doubts = Doubts(self)
         self.outbox = outbox
         self.transcript = Transcript()
         self.connection = Connection(policy or Policy(), jitter, server=server)
@@ -74,6 +77,11 @@ class Client:
         """When `tick` is due next; None: not by itself."""
         times = [t for t in (self.connection.deadline, self._sender.deadline) if t is not None]
         return min(times, default=None)
+
+    @property
+    def level(self) -> bool:
+        """Whether the server's log, as it was when this connection began, is all known here."""
+        return self.origin is None and self._peer.level
 
     @property
     def caught_up(self) -> bool:
@@ -148,7 +156,7 @@ class Client:
         if row is not None and row.state in ("refused", "in_doubt"):
             self.outbox.withdraw(message_id)
             self.persist()
-        if row is None or row.state == "refused":
+        if row is None or row.state in ("refused", "in_doubt"):
             self.transcript.forget(message_id)
 
     def reconnect(self, now: float) -> None:
@@ -195,6 +203,7 @@ class Client:
         self.meter.down(len(raw))
         self.connection.heard()
         self._peer.feed(raw, now, at)
+        self.doubts.settle()
         self._sender.flush()
         self.meter.watch(now, live=self.connection.live)
 
@@ -254,7 +263,7 @@ class Client:
 
     def begin_anew(self, store: str, now: float) -> None:
         """Meet a server that does not know this outbox: a new name, new numbers, a new connection."""
-        self._rebase(store)
+        self.doubts.rebase(self._new_id(), store)
         self._peer.reset()
         self.persist()
         if self._conn is not None:
@@ -268,7 +277,7 @@ class Client:
         if head.store is None:
             self.outbox.head = msgspec.structs.replace(head, store=store)
         else:
-            self._rebase(store)
+            self.doubts.rebase(self._new_id(), store)
         self.persist()
 
     def persist(self) -> None:
@@ -292,10 +301,6 @@ class Client:
         self._sender.resend_later(csn, at)
 
     # ------------------------------------------------------------------------------------------- internals
-
-    def _rebase(self, store: str) -> None:
-        for row in self.outbox.rebase(self._new_id(), store):
-            self.transcript.mark(row.id, "in_doubt", detail="Sent to another server; its fate is unknown.")
 
     def _open(self) -> None:
         number = self.outbox.head.conn + 1

@@ -149,30 +149,33 @@ class Outbox:
             self.head = msgspec.structs.replace(self.head, last_csn=self.head.last_csn - 1)
         return row
 
-    def rebase(self, client: str, store: str | None) -> list[Row]:
+    def rebase(self, client: str, store: str | None, detail: str = "") -> list[Row]:
         """Begin again under a new name, for a store that does not know this outbox; return what is in doubt.
 
         Rows written to another store stay behind as in doubt: two stores cannot agree on what happened
         once. All others get new numbers from 1.
         """
-        rows = list(self._rows.values())
+        ahead = [r for r in self.pending if r.state == "queued" or r.store == store]
+        return self._begin_again(client, store, ahead, detail)
+
+    def divide(self, client: str, detail: str) -> list[Row]:
+        """Leave this store for another, which gets all that was never written; return what is in doubt.
+
+        All that was written stays, and a new name is used when this store is met again.
+        """
+        return self._begin_again(client, self.head.store, [], detail)
+
+    def _begin_again(self, client: str, store: str | None, ahead: list[Row], detail: str) -> list[Row]:
+        doubtful = [
+            msgspec.structs.replace(r, state="in_doubt", detail=detail)
+            for r in self.pending if r.state == "written" and r not in ahead and r.kind == "message"
+        ]
+        aside = [r for r in self._rows.values() if r.state not in PENDING] + doubtful
         self._changed.update(self._rows)
-        self._rows = {}
-        doubtful: list[Row] = []
-        kept: list[Row] = []
-        for row in rows:
-            if row.state == "written" and row.store != store:
-                doubtful.append(msgspec.structs.replace(row, state="in_doubt"))
-            else:
-                kept.append(row)
-        aside = doubtful + [r for r in kept if r.state not in PENDING]
-        ahead = [r for r in kept if r.state in PENDING]
-        for number, row in enumerate(ahead, 1):
-            self._rows[number] = msgspec.structs.replace(row, csn=number)
-        # What will not be sent again is kept under negative numbers, out of the server's count.
+        # What will not be sent again is kept under numbers below 1, out of the server's count.
         lowest = -len(aside)
         parked = {lowest + n: msgspec.structs.replace(r, csn=lowest + n) for n, r in enumerate(aside)}
-        self._rows = parked | self._rows
+        self._rows = parked | {n: msgspec.structs.replace(r, csn=n) for n, r in enumerate(ahead, 1)}
         self._changed.update(self._rows)
         self.head = OutboxHead(client=client, conn=self.head.conn, last_csn=len(ahead), store=store)
         return doubtful

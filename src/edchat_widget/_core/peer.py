@@ -55,6 +55,7 @@ class Peer:
         self._greeted = False
         self._pages: Transcript | None = None
         self._page = 0
+        self._due = 0  # where the log ended when this connection was greeted
         self._missed_upto = 0  # what was in the log when this connection was greeted, after a loss
         self._quiet_upto: int | None = None  # what was in the log before this client came is no news
         self._seen = 0
@@ -63,6 +64,11 @@ class Peer:
     def caught_up(self) -> bool:
         """Whether all that the server had when it was first met has been applied."""
         return self._quiet_upto is not None and self.cursor >= self._quiet_upto
+
+    @property
+    def level(self) -> bool:
+        """Whether all that the log had when this connection was greeted has been applied."""
+        return self._greeted and self._pages is None and self.epoch is not None and self.cursor >= self._due
 
     def reset(self) -> None:
         """Forget the position in the log."""
@@ -164,6 +170,7 @@ class Peer:
         if head.store is None:
             client.move_to(welcome.store)
         client.origin = None
+        self._due = welcome.head
         self._accepted(welcome.accepted_csn)
         self._resume(welcome)
         if self._quiet_upto is None:

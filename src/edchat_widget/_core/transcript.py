@@ -77,6 +77,10 @@ class Transcript:
         """Return the message, or None."""
         return self._by_id.get(message_id)
 
+    def has_logged(self, message_id: str) -> bool:
+        """Whether the server's log has this message."""
+        return message_id in self._by_id and message_id not in self._local
+
     def take_ops(self) -> list[AnyOp]:
         """Return the ops since the last call."""
         ops, self._ops = self._ops, []
