@@ -7,9 +7,6 @@ from typing import Any
 from tests.server_fixtures import Client, ServerProcess, fold
 from websockets.exceptions import ConnectionClosed
 
-from edchat_protocol.messages import ArtifactPart, TextPart, ToolCallPart
-from edchat_widget import Chat
-
 FINAL = {"completed", "failed", "cancelled", "uncertain"}
 Log = dict[int, dict[str, Any]]
 Seen = tuple[str, ...]
@@ -103,21 +100,6 @@ def made(view: Iterable[Seen]) -> list[str]:
 def texts(view: Iterable[Seen]) -> list[str]:
     """Return the agent's texts in a view."""
     return [part[1] for part in view if part[0] == "text"]
-
-
-def shown_by(chat: Chat) -> Counter[Seen]:
-    """Return what a panel shows: texts and stories, of everybody."""
-    seen: Counter[Seen] = Counter()
-    for message in chat.view.messages:
-        for part in message.parts:
-            match part:
-                case TextPart() if part.text:
-                    seen["text", part.text] += 1
-                case ToolCallPart():
-                    seen["tool", part.tool] += 1
-                case ArtifactPart(artifact="story"):
-                    seen["story", part.data["id"]] += 1
-    return seen
 
 
 def shown_in(view: Iterable[Seen]) -> Counter[Seen]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults import late_save, oracle
+from tests.faults.kernel import shown_by
 from tests.processes import free_port
 from tests.server_fixtures import ROOT, Client, ServerProcess, environment, server
 
@@ -141,7 +142,7 @@ def test_a_chat_that_stays_shows_the_answer_once(tmp_path: Path, point: str) -> 
             assert oracle.stories(second) == ["Login", "Logout"]
             view = oracle.check_session(second)
             assert oracle.made(view) == ["STORY-1", "STORY-2"]
-            assert oracle.shown_by(chat) == oracle.shown_in(view)
+            assert shown_by(chat.view) == oracle.shown_in(view)
 
 
 def acted(file: Path, durability: str) -> list[str]:
