@@ -1,17 +1,20 @@
 """A kernel killed at any step: the next one finishes what it left, and each message is answered once."""
 
+import ast
 import os
 import signal
+import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from jupyter_client.manager import KernelManager
 from tests.faults import oracle
 from tests.faults.kernel import Job
 from tests.faults.kernel_process import kernel
-from tests.processes import free_port
-from tests.server_fixtures import ServerProcess, server
+from tests.processes import free_port, wait_until
+from tests.server_fixtures import ServerProcess, environment, server
 
 STORED = [  # the message is in the outbox's file, so it must arrive
     "outbox_file.py:add:return:1",
@@ -177,3 +180,39 @@ def test_what_was_written_to_another_server_is_in_doubt_and_not_asked_here(tmp_p
         assert [text for role, text, state in states if role == "user" and state == "in_doubt"] == [
             "make Login", "make Logout"
         ]
+
+
+@pytest.mark.fault("F6", "kill -9 of a real kernel while a cell runs")
+@pytest.mark.skipif(sys.platform == "win32", reason="the event loop of pyzmq")
+def test_a_real_kernel_killed_in_the_middle_of_a_cell_has_its_answer_when_it_is_started_again(tmp_path: Path) -> None:
+    with server(tmp_path / "data", "--pause", "0.05", EDCHAT_TOKEN="t") as running:
+        chat = f"chat = Chat({running.url!r}, token='t', session='s1', data_dir={str(tmp_path / 'home')!r})"
+        manager = KernelManager(kernel_name="python3")
+        manager.start_kernel(env=environment(), extra_arguments=["--IPKernelApp.log_level=ERROR"])
+        try:
+            first = manager.blocking_client()
+            first.start_channels()
+            first.wait_for_ready(30)
+            cell = f"from edchat_widget import Chat; import time; {chat}; chat.send('make Login'); time.sleep(60)"
+            first.execute(cell)
+            wait_until(lambda: oracle.endings(oracle.whole_log(running)) or oracle.stories(running), what="the story")
+            first.stop_channels()
+            manager.restart_kernel(now=True)
+            second = manager.blocking_client()
+            second.start_channels()
+            second.wait_for_ready(30)
+            told: list[str] = []
+            second.execute_interactive(
+                f"from edchat_widget import Chat; {chat}; reply = chat.ask('hello')\n"
+                "print([m.text for m in chat.messages])",
+                timeout=60, output_hook=lambda message: told.append(message["content"].get("text", "")),
+            )
+            second.stop_channels()
+        finally:
+            manager.shutdown_kernel(now=True)
+            manager.cleanup_resources()
+        view = oracle.check_session(running, states=["completed", "completed"])
+        assert oracle.made(view) == ["STORY-1"]
+        shown = ast.literal_eval("".join(told))
+        assert [text for text in shown if text in ("make Login", "hello")] == ["make Login", "hello"]
+        assert len(shown) == 4
