@@ -29,7 +29,7 @@ from .janitor import Janitor
 from .runner import Runner
 from .settings import Settings
 from .sql import Connection, Dialect
-from .store import SqliteStore, Store, StoreError, saver
+from .store import Quota, SqliteStore, Store, StoreError, saver
 
 _log = logging.getLogger("edchat.server.app")
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
@@ -57,7 +57,11 @@ OpenStore = Callable[[Settings, Prepare], Awaitable[Store]]
 
 async def open_store(settings: Settings, prepare: Prepare) -> Store:
     """Open the one file that holds everything."""
-    return await SqliteStore.open(settings.database, prepare=prepare, keep_events=settings.keep_events)
+    limit = settings.max_database_mb
+    return await SqliteStore.open(
+        settings.database, prepare=prepare, keep_events=settings.keep_events,
+        quota=Quota(bytes=None if limit is None else limit * 2**20),
+    )
 
 
 def build_agent(model: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:

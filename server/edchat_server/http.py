@@ -84,7 +84,7 @@ async def root() -> dict[str, Any]:
 async def health(request: Request) -> Response:
     """Say whether messages can be taken and answered; 503 when not."""
     core = core_of(request)
-    reason = core.agent_missing if core.store.healthy else "the database refuses writes"
+    reason = core.store.trouble or core.agent_missing
     body = {
         "status": "healthy" if reason is None else "unhealthy",
         "version": __version__,

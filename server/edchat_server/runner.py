@@ -94,6 +94,10 @@ class Runner:
             await self._bell.wait()
             self._bell.clear()
             while len(self._attempts) < MAX_RUNS:
+                if self._store.trouble is not None:
+                    await asyncio.sleep(1)  # what is begun now could not be recorded
+                    self._bell.set()
+                    break
                 try:
                     claim = await self._store.claim()
                 except Exception as exc:  # noqa: BLE001 - nobody else would ever serve the queue

@@ -24,6 +24,7 @@ class Settings:
     """How the server runs. `model` None is the offline planner; `idle_exit`, `drain` and `retain` are in seconds.
 
     Of what is older than `retain`, or has `keep_events` events of its session behind it, the log keeps no tokens.
+    `max_database_mb` None: the disk is the limit.
     """
 
     data_dir: Path
@@ -36,6 +37,7 @@ class Settings:
     drain: float = 10.0
     retain: float = 86_400.0
     keep_events: int = 20_000
+    max_database_mb: int | None = None
 
     @property
     def loopback(self) -> bool:
@@ -62,6 +64,7 @@ class Settings:
             token=_token(env.get("EDCHAT_TOKEN")),
             model=env.get("EDCHAT_MODEL") or None,
             allowed_origins=_origins(env.get("EDCHAT_ALLOWED_ORIGINS")),
+            max_database_mb=_megabytes(env.get("EDCHAT_MAX_DATABASE_MB")),
         )
         settings = replace(found, **{k: v for k, v in given.items() if v is not None})
         if settings.token is None and not settings.loopback:
@@ -97,6 +100,14 @@ def _port(value: str | None) -> int:
     if value.isdecimal() and int(value) <= 65535:
         return int(value)
     raise SettingsError(f"EDCHAT_PORT={value!r}: takes a port number from 0 (any free one) to 65535")
+
+
+def _megabytes(value: str | None) -> int | None:
+    if not value:
+        return None
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise SettingsError(f"EDCHAT_MAX_DATABASE_MB={value!r}: takes a number of MiB, from 1 on")
 
 
 def _token(value: str | None) -> str | None:

@@ -41,6 +41,19 @@ class Trimmed(Exception):
     """The log has holes where a reader stands; the reader must begin anew, with a snapshot."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """How much a store takes.
+
+    `events` of one session; `bytes` of the whole database (None: no limit); `reserve`: bytes on the disk that
+    new messages leave free, so that the runs that were begun can still be recorded.
+    """
+
+    events: int = 1_000_000
+    bytes: int | None = None
+    reserve: int = 16 * 2**20
+
+
 EFFECTS = "effects"
 """The lock under which tools act: stories belong to all sessions."""
 
@@ -167,8 +180,8 @@ class Store(Protocol):
         """The name of the database, for life."""
 
     @property
-    def healthy(self) -> bool:
-        """False after a failed write, until one succeeds."""
+    def trouble(self) -> str | None:
+        """Why no new work is to be taken, in words for people: a write failed, or room is short. None: it may."""
 
     async def close(self) -> None:
         """Finish what was submitted and let others in."""
@@ -176,6 +189,9 @@ class Store(Protocol):
     @property
     def checkpoints(self) -> "Checkpoints":
         """LangGraph's tables in this database."""
+
+    async def probe(self) -> None:
+        """Write something without meaning: after a failure it shows whether writes are taken again."""
 
     async def submit(self, work: Callable[[Connection], T], *, locks: Sequence[str] = ()) -> T:
         """Run `work` in a transaction of its own; an exception rolls it back and is raised here.

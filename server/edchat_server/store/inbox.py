@@ -13,10 +13,11 @@ from .base import Accepted, Command, Refused, Reject, Say, Stop
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What the transaction may not find out by itself: the time, and a fresh id for a run."""
+    """What the transaction may not find out by itself: the time, a fresh id for a run, and why there is no room."""
 
     now: str
     run: str
+    full: str | None = None
 
 
 def register(conn: Connection, session: str, client: str, connection: int) -> tuple[int, int]:
@@ -73,6 +74,8 @@ def _fresh(conn: Connection, command: Command, moment: Moment, last: int) -> Acc
     outcome: Accepted | Refused
     if isinstance(command.work, Reject):
         outcome = Refused(code=command.work.code, message=command.work.message, csn=csn, final=True)
+    elif known is None and moment.full is not None and isinstance(command.work, Say):
+        return Refused(code="storage", message=moment.full, csn=last, final=False)
     elif known is None:
         run = _say(conn, command, command.work, moment) if isinstance(command.work, Say) else _stop(
             conn, command, command.work, moment

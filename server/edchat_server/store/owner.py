@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -36,17 +37,21 @@ class Owner:
     """Runs functions of the connection, in the order in which they were submitted.
 
     Each runs in a savepoint; those that wait together share one transaction and one fsync. What a caller
-    is told is committed.
+    is told is committed. When the disk fails, only those fail that wrote; a job may be run again for that,
+    so that it does nothing beside its use of the connection.
+
+    A failed commit is reported as nothing stored. After a failed fsync the next start may find it on disk
+    nevertheless; whoever was refused must therefore ask again in a way that finds what is there.
     """
 
     def __init__(self, path: Path, prepare: Sequence[Callable[[sqlite3.Connection], None]]) -> None:
-        self._path = path
+        self.path = path
         self._prepare = prepare
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._work, name="edchat-store", daemon=True)
         self._closed = False
-        self.healthy = True
+        self.trouble: str | None = None
 
     async def open(self) -> None:
         """Start the thread and wait for the database. Raises `StoreError`."""
@@ -75,19 +80,19 @@ class Owner:
         try:
             conn = self._connect()
         except sqlite3.Error as exc:
-            self._opened.set_exception(StoreError(f"cannot open the database {self._path}: {exc}"))
+            self._opened.set_exception(StoreError(f"cannot open the database {self.path}: {exc}"))
             return
         self._opened.set_result(None)
-        while True:
+        closing = False
+        while not (closing and self._jobs.empty()):
             batch, last = self._gather()
+            closing = closing or last
             if batch and not self._run(conn, batch):
                 conn = self._reopen(conn)
-            if last:
-                break
         conn.close()
 
     def _connect(self) -> sqlite3.Connection:
-        conn = sqlite3.connect(self._path, isolation_level=None, factory=_Connection)
+        conn = sqlite3.connect(self.path, isolation_level=None, factory=_Connection)
         try:
             for pragma in PRAGMAS:
                 conn.execute(pragma)
@@ -106,13 +111,13 @@ class Owner:
             return self._connect()
         except sqlite3.Error as exc:
             _log.error("the database cannot be reopened: %s", exc)
-            return sqlite3.connect(self._path, isolation_level=None, factory=_Connection)
+            return conn  # closed: the next batch fails, and then this is tried again
 
     def _gather(self) -> tuple[list[Job], bool]:
         batch: list[Job] = []
         job = self._jobs.get()
         while job is not None:
-            if job[1].set_running_or_notify_cancel():
+            if job[1].running() or job[1].set_running_or_notify_cancel():
                 batch.append(job)
             if self._jobs.empty() or len(batch) >= _GROUP:
                 return batch, False
@@ -121,46 +126,89 @@ class Owner:
 
     def _run(self, conn: sqlite3.Connection, batch: list[Job]) -> bool:
         """Carry out a batch in one transaction; return whether the connection can be used further."""
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
-        before = conn.total_changes
+        outcomes: list[_Outcome] = []
+        begun = False
+        before = 0
         try:
+            before = conn.total_changes
             conn.execute("BEGIN IMMEDIATE")
-            for work, future in batch:
-                outcomes.append((future, *_in_savepoint(conn, work)))
+            begun = True
+            for job in batch:
+                outcomes.append(_in_savepoint(conn, job))  # noqa: PERF401 - how many there are is needed when one fails
             conn.execute("COMMIT")
         except sqlite3.Error as exc:
-            self.healthy = False
-            _log.error("a transaction failed, nothing of it was stored: %s", exc)
+            self._failed(exc)
             with contextlib.suppress(sqlite3.Error):
                 conn.execute("ROLLBACK")
-            for _, future in batch:
-                future.set_exception(StoreError(f"the database refused the write: {exc}"))
-            return False
+            for job in _to_blame(batch, outcomes) if begun else batch:
+                job[1].set_exception(StoreError(f"the database refused the write: {exc}"))
+            for job in batch:
+                if not job[1].done():
+                    self._jobs.put(job)
+            return _code(exc) in _HARMLESS
         # A full disk still reads: only a write that went through says that the database takes writes.
-        self.healthy = self.healthy or conn.total_changes != before
-        for future, result, error in outcomes:
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+        if conn.total_changes != before:
+            self.trouble = None
+        for outcome in outcomes:
+            outcome.tell()
         return True
 
+    def _failed(self, exc: sqlite3.Error) -> None:
+        if self.trouble is None:
+            _log.error("a transaction failed, nothing of it was stored: %s", exc)
+        self.trouble = f"the database refuses writes: {exc}"
 
-def _in_savepoint(
-    conn: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]
-) -> tuple[Any, BaseException | None]:
+
+@dataclass(frozen=True)
+class _Outcome:
+    future: "Future[Any]"
+    result: Any
+    error: BaseException | None
+    wrote: bool
+
+    def tell(self) -> None:
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+def _to_blame(batch: list[Job], outcomes: list[_Outcome]) -> list[Job]:
+    """Return the jobs that fail with their transaction; the others saw what was never stored, and run again."""
+    if len(outcomes) < len(batch):
+        return [batch[len(outcomes)]]  # the commit was not reached
+    return [job for job, outcome in zip(batch, outcomes, strict=True) if outcome.wrote] or batch
+
+
+def _in_savepoint(conn: sqlite3.Connection, job: Job) -> _Outcome:
+    work, future = job
+    before = conn.total_changes
     conn.execute("SAVEPOINT job")
     try:
         result = work(conn)
     except BaseException as exc:
-        if not conn.in_transaction:  # a full disk makes SQLite roll back everything by itself
+        # A full disk makes SQLite roll back everything by itself.
+        if isinstance(exc, sqlite3.Error) and _code(exc) in _FATAL:
+            raise
+        if not conn.in_transaction:
             raise sqlite3.OperationalError(str(exc)) from exc
         conn.execute("ROLLBACK TO job")
         conn.execute("RELEASE job")
-        return None, StoreError(str(exc)) if _is_storage(exc) else exc
+        return _Outcome(future, None, StoreError(str(exc)) if isinstance(exc, sqlite3.Error) else exc, wrote=False)
     conn.execute("RELEASE job")
-    return result, None
+    return _Outcome(future, result, None, wrote=conn.total_changes != before)
 
 
-def _is_storage(exc: BaseException) -> bool:
-    return isinstance(exc, sqlite3.Error)
+_HARMLESS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+"""After these SQLite has rolled back in good order, and the connection still reads."""
+
+_FATAL = _HARMLESS | {
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM,
+}
+"""These are the database's failures; all others are the statement's own."""
+
+
+def _code(exc: BaseException) -> int | None:
+    code = getattr(exc, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF  # the rest of it tells kinds of I/O errors apart

@@ -10,7 +10,7 @@ from edchat_protocol.frames import Logged, RunState
 from edchat_server import failpoints
 from edchat_server.sql import Connection
 
-from . import inbox, log, runs
+from . import inbox, log, room, runs
 from . import trim as trimming
 from .base import (
     EFFECTS,
@@ -20,6 +20,7 @@ from .base import (
     Command,
     Greeting,
     Page,
+    Quota,
     Refused,
     Result,
     Row,
@@ -44,12 +45,14 @@ class SqlStore(ABC):
     """What keeps a row that was read as it is until the transaction ends; empty: nobody else can write."""
 
     def __init__(
-        self, store_id: str, checkpoints: "Checkpoints", *, clock: Callable[[], str], keep_events: int
+        self, store_id: str, checkpoints: "Checkpoints", *, clock: Callable[[], str], keep_events: int,
+        quota: Quota | None = None,
     ) -> None:
         self.id = store_id
         self.checkpoints = checkpoints
         self._clock = clock
         self._keep = keep_events
+        self._quota = quota or Quota()
 
     @abstractmethod
     async def submit(self, work: Callable[[Connection], T], *, locks: Sequence[str] = ()) -> T:
@@ -58,6 +61,20 @@ class SqlStore(ABC):
     @abstractmethod
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which writes nothing, on one state of the database."""
+
+    def full(self, conn: Connection, head: int) -> str | None:  # noqa: ARG002 - for subclasses that measure more
+        """Say, for people, why a session whose last seq is `head` can take no message; None: it can."""
+        return room.session_full(head, self._quota)
+
+    async def probe(self) -> None:
+        """Write something without meaning: after a failure it shows whether writes are taken again."""
+        now = self._clock()
+        await self.submit(
+            lambda conn: conn.execute(
+                "INSERT INTO meta(key, value) VALUES('probe', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+                (now,),
+            )
+        )
 
     async def fenced(
         self, work: Callable[[Connection], T], *, session: str, run: str, fence: int, locks: Sequence[str] = ()
@@ -72,8 +89,6 @@ class SqlStore(ABC):
 
     async def _as(self, claim: Claim, work: Callable[[Connection], T], *, locks: Sequence[str] = ()) -> T:
         return await self.fenced(work, session=claim.session, run=claim.run, fence=claim.fence, locks=locks)
-
-    # ------------------------------------------------------------------------------- clients and the log
 
     # ------------------------------------------------------------------------------- clients and the log
 
@@ -100,10 +115,11 @@ class SqlStore(ABC):
 
     async def accept(self, command: Command) -> Accepted | Refused:
         """Take a command exactly once, however often it is offered."""
-        moment = inbox.Moment(now=self._clock(), run=new_id("r"))
+        now, run = self._clock(), new_id("r")
 
         def work(conn: Connection) -> Accepted | Refused:
-            log.ensure_session(conn, command.session, epoch=new_id("e"), now=moment.now)
+            _, head = log.ensure_session(conn, command.session, epoch=new_id("e"), now=now)
+            moment = inbox.Moment(now=now, run=run, full=self.full(conn, head))
             outcome = inbox.accept(conn, command, moment)
             failpoints.reach("accept_written")
             return outcome

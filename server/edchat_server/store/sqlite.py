@@ -10,8 +10,8 @@ from filelock import FileLock, Timeout
 
 from edchat_server.sql import SQLITE, Connection, Dialect
 
-from . import schema
-from .base import StoreError, StoreLocked
+from . import room, schema
+from .base import Quota, StoreError, StoreLocked
 from .owner import Owner
 from .saver import SqliteCheckpoints
 from .sql_store import SqlStore, identify, utc_now
@@ -26,10 +26,11 @@ class SqliteStore(SqlStore):
     """A `Store`. Opened by `open`; a second one on the same file raises `StoreLocked`."""
 
     def __init__(
-        self, owner: Owner, lock: FileLock, store_id: str, *, clock: Callable[[], str], keep_events: int
+        self, owner: Owner, lock: FileLock, store_id: str, *, clock: Callable[[], str], keep_events: int, quota: Quota
     ) -> None:
-        super().__init__(store_id, _CHECKPOINTS, clock=clock, keep_events=keep_events)
+        super().__init__(store_id, _CHECKPOINTS, clock=clock, keep_events=keep_events, quota=quota)
         self._owner = owner
+        self.path = owner.path
         self._lock = lock
 
     @classmethod
@@ -41,6 +42,7 @@ class SqliteStore(SqlStore):
         clock: Callable[[], str] | None = None,
         make_owner: Callable[[Path, Sequence[Step]], Owner] = Owner,
         keep_events: int = 20_000,
+        quota: Quota | None = None,
     ) -> "SqliteStore":
         """Open or make the database.
 
@@ -62,7 +64,7 @@ class SqliteStore(SqlStore):
         except StoreError:
             lock.release()
             raise
-        return cls(owner, lock, store_id, clock=clock, keep_events=keep_events)
+        return cls(owner, lock, store_id, clock=clock, keep_events=keep_events, quota=quota or Quota())
 
     async def close(self) -> None:
         """Finish what was submitted, close the file, let others in."""
@@ -70,9 +72,17 @@ class SqliteStore(SqlStore):
         self._lock.release()
 
     @property
-    def healthy(self) -> bool:
-        """False after a failed write, until one succeeds."""
-        return self._owner.healthy
+    def trouble(self) -> str | None:
+        """Why no new work is to be taken: a write failed, or the disk is nearly full. None: it may."""
+        return self._owner.trouble or room.short_of_disk(self.path, self._quota)
+
+    def full(self, conn: Connection, head: int) -> str | None:
+        """Say, for people, why a session whose last seq is `head` can take no message; None: it can."""
+        return (
+            room.short_of_disk(self.path, self._quota)
+            or room.database_full(conn, self._quota)
+            or super().full(conn, head)
+        )
 
     async def submit(self, work: Callable[[Connection], T], *, locks: Sequence[str] = ()) -> T:  # noqa: ARG002
         """Run `work` in a transaction; the owner's thread runs one at a time, whatever their locks."""
