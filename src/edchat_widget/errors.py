@@ -16,6 +16,8 @@
     └─ PortalClosed  WrongThread
 """
 
+from typing import Literal
+
 __all__ = [
     "AgentError",
     "ConnectError",
@@ -35,6 +37,9 @@ __all__ = [
     "TransportError",
     "WrongThread",
 ]
+
+
+Blocked = Literal["surely", "perhaps"]
 
 
 def sentences(*texts: str | None) -> str:
@@ -104,24 +109,31 @@ class StorageError(EdChatError):
 
 
 class TransportError(EdChatError):
-    """Something between here and the server."""
+    """Something between here and the server.
+
+    `blocked`: whether it is this carrier that something on the way does not let through, rather than the
+    server that cannot be reached. `retry_after`: the seconds that the server asks us to stay away.
+    """
 
     code = "transport"
     retryable = True
+    blocked: Blocked | None = None
+    retry_after: float | None = None
 
 
 class ConnectError(TransportError):
-    """No connection came about. `status`: the HTTP status, where there was one. `retry_after`: seconds."""
+    """No connection came about. `status`: the HTTP status, where there was one."""
 
     code = "connect"
 
     def __init__(
         self, message: str, *, status: int | None = None, retry_after: float | None = None,
-        hint: str | None = None,
+        hint: str | None = None, blocked: Blocked | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.retry_after = retry_after
+        self.blocked = blocked
 
 
 class ConnectionLost(TransportError):
@@ -129,9 +141,12 @@ class ConnectionLost(TransportError):
 
     code = "lost"
 
-    def __init__(self, message: str, *, close_code: int = 1006, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, close_code: int = 1006, hint: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.close_code = close_code
+        self.retry_after = retry_after
 
 
 class Timeout(TransportError, TimeoutError):

@@ -1,4 +1,6 @@
-"""How long to wait before the next attempt: exponential with full jitter."""
+"""How long to wait before the next attempt: exponential with full jitter, and never too many in a short time."""
+
+from collections import deque
 
 MAX_DELAY = 30.0
 _MAX_EXPONENT = 30  # beyond it the cap has long been reached, and 2 ** n would become a huge integer
@@ -19,3 +21,21 @@ def delay(
     cut off in one moment do not come back in one moment. `at_least` is what the server asked for.
     """
     return at_least + jitter * ceiling(attempt, interval=interval, factor=factor, cap=cap)
+
+
+class Brake:
+    """Lets at most `most` things happen in any `window` seconds, whatever the reasons for them are."""
+
+    def __init__(self, most: int = 8, window: float = 3.0) -> None:
+        self._window = window
+        self._times: deque[float] = deque(maxlen=most)
+
+    def earliest(self, when: float) -> float:
+        """Return the first moment, not before `when`, at which the next may happen."""
+        if len(self._times) == self._times.maxlen:
+            return max(when, self._times[0] + self._window)
+        return when
+
+    def note(self, now: float) -> None:
+        """One happens now."""
+        self._times.append(now)

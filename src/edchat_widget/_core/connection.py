@@ -1,93 +1,44 @@
-"""The state of the connection: one table of what may follow what, and the deadlines.
+"""The connection: what is due when, and what its end means.
 
 Time comes in as `now`, in seconds of a clock that never goes back; randomness as `jitter`, a source of
 numbers from 0 to 1.
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
 from edchat_widget.errors import (
-    ConnectError,
     ConnectionLost,
     EdChatError,
     Refused,
     ServerStartError,
     SettingsError,
+    TransportError,
 )
 from edchat_widget.view import ConnectionView
 
 from . import backoff
-
-Carrier = Literal["ws", "http"]
-
-
-class State(StrEnum):
-    """What the badge shows."""
-
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    RECONNECTING = "reconnecting"
-    FALLBACK = "fallback"
-    DISCONNECTED = "disconnected"
-
-
-class Happening(StrEnum):
-    """What moves the state."""
-
-    WELCOME_WS = "welcome_ws"  # the peer greeted us on a WebSocket
-    WELCOME_HTTP = "welcome_http"  # … over HTTP
-    CUT = "cut"  # the connection, or the attempt at one, failed; another attempt follows
-    GIVE_UP = "give_up"  # a final refusal, or the attempts are used up
-    RETRY = "retry"  # a person, or a wake-up, asks to begin again
-    STOP = "stop"  # this side closes
-
-
-_S, _H = State, Happening
-TRANSITIONS: dict[tuple[State, Happening], State] = {
-    (_S.CONNECTING, _H.WELCOME_WS): _S.CONNECTED,
-    (_S.CONNECTING, _H.WELCOME_HTTP): _S.FALLBACK,
-    (_S.CONNECTING, _H.CUT): _S.RECONNECTING,
-    (_S.CONNECTING, _H.GIVE_UP): _S.DISCONNECTED,
-    (_S.CONNECTING, _H.RETRY): _S.CONNECTING,
-    (_S.CONNECTING, _H.STOP): _S.DISCONNECTED,
-    (_S.CONNECTED, _H.CUT): _S.RECONNECTING,
-    (_S.CONNECTED, _H.GIVE_UP): _S.DISCONNECTED,
-    (_S.CONNECTED, _H.STOP): _S.DISCONNECTED,
-    (_S.RECONNECTING, _H.WELCOME_WS): _S.CONNECTED,
-    (_S.RECONNECTING, _H.WELCOME_HTTP): _S.FALLBACK,
-    (_S.RECONNECTING, _H.CUT): _S.RECONNECTING,
-    (_S.RECONNECTING, _H.GIVE_UP): _S.DISCONNECTED,
-    (_S.RECONNECTING, _H.RETRY): _S.CONNECTING,
-    (_S.RECONNECTING, _H.STOP): _S.DISCONNECTED,
-    (_S.FALLBACK, _H.CUT): _S.RECONNECTING,
-    (_S.FALLBACK, _H.GIVE_UP): _S.DISCONNECTED,
-    (_S.FALLBACK, _H.STOP): _S.DISCONNECTED,
-    # Attempts used up: a slow probe goes on behind the badge, and may succeed.
-    (_S.DISCONNECTED, _H.WELCOME_WS): _S.CONNECTED,
-    (_S.DISCONNECTED, _H.WELCOME_HTTP): _S.FALLBACK,
-    (_S.DISCONNECTED, _H.CUT): _S.RECONNECTING,
-    (_S.DISCONNECTED, _H.GIVE_UP): _S.DISCONNECTED,
-    (_S.DISCONNECTED, _H.RETRY): _S.CONNECTING,
-    (_S.DISCONNECTED, _H.STOP): _S.DISCONNECTED,
-}
+from .carriers import Carrier, CarrierChoice, Way
+from .states import TRANSITIONS, Happening, State
 
 GREETING_TIMEOUT = 5.0
 STABLE_AFTER = 10.0
-EARLY_CUT = 2.0
 PONG_TIMEOUT = 10.0
 PONG_TIMEOUT_V1 = 35.0  # the origin's server cannot answer while its agent works
 WAKE_TIMEOUT = 3.0
 PROBE_EVERY = 60.0
-_FATAL_CLOSE = {1002, 1003, 1007, 1008, 4409, 4500, 4501, 4502, 4503, 4504}
-_NO_UPGRADE = {400, 404, 405, 426}
+ROTATE_AFTER = 540.0  # before the server ends a stream for its age
+_OVERSLEPT = 5.0
+MOST_ASKED = 120.0  # a server may keep us away for longer only by asking again
+_FATAL_CLOSE = {1002, 1003, 1007, 1008, 4500, 4502, 4503, 4504}
+_FATAL_SECOND_TIME = {4400, 4408, 4409}
+_TOKEN_EXPIRED = 4501
 _OVERLOADED = 1013
 
-Due = Literal["open", "ping", "dead"]
-_Timer = Literal["open", "greeting", "ping", "pong", "stable"]
+Due = Literal["open", "ping", "dead", "look", "rotate"]
+_Timer = Literal["open", "greeting", "ping", "pong", "stable", "look", "rotate"]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,19 +55,26 @@ class Connection:
 
     def __init__(self, policy: Policy, jitter: Callable[[], float], *, server: str | None = None) -> None:
         self.state = State.CONNECTING
-        self.carrier: Carrier | None = None
+        self.way: Way | None = None
         self.attempt = 0
         self.final = False  # given up for good: only a person begins again
+        self.renew = False  # the next attempt is to be made with a token read anew
         self._policy = policy
         self._jitter = jitter
         self._server = server
         self._timers: dict[_Timer, float] = {}
+        self._choice = CarrierChoice(websocket=policy.websocket)
+        self._brake = backoff.Brake()
         self._trying = False  # an attempt is under way
+        self._opened = False
         self._welcomed = False
-        self._opened_at: float | None = None
-        self._use_http = not policy.websocket
-        self._early_cuts = 0
+        self.held = False  # what stood is gone, and another is about to take its place
+        self._stable = False
+        self._shaky = False  # this WebSocket took over from HTTP a short while ago
         self._last_resort = False
+        self._struck = False  # closed with a code that is final when it comes again
+        self._renewed = False  # the token was read anew
+        self._woken = False
         self._return_at: float | None = None
         self._heartbeat = policy.heartbeat
         self._pong_timeout = PONG_TIMEOUT
@@ -146,14 +104,15 @@ class Connection:
     @property
     def next_carrier(self) -> Carrier:
         """What the next attempt is to use."""
-        return "http" if self._use_http else "ws"
+        return self._choice.next
 
     @property
     def view(self) -> ConnectionView:
         """The badge."""
+        shown = self._welcomed or self.held
         return ConnectionView(
-            state=self.state.value, carrier=self.carrier if self._welcomed else None,
-            latency_ms=self._latency if self._welcomed else None,
+            state=self.state.value, carrier=self.way if shown else None,
+            latency_ms=self._latency if shown else None,
             attempt=self.attempt if self.state is State.RECONNECTING else 0,
             max_attempts=self._policy.max_attempts,
             retry_in_ms=round(self._delay * 1000, 1) if self._delay is not None else None,
@@ -164,36 +123,48 @@ class Connection:
 
     def configure(self, policy: Policy) -> None:
         """Go on under another policy, from the next decision on."""
-        if policy.websocket != self._policy.websocket:
-            self._use_http = not policy.websocket
+        self._choice.allow(websocket=policy.websocket)
         self._policy = policy
 
     def start(self, now: float) -> None:
         """Make the first attempt due."""
-        self._timers["open"] = now
+        self._open_at(now)
 
-    def opened(self, carrier: Carrier, now: float) -> None:
-        """A socket stands; the peer must greet soon."""
-        self.carrier = carrier
-        self._opened_at = now
+    def opened(self, way: Way, now: float) -> None:
+        """A connection stands; the peer must greet soon."""
+        self.way = way
+        self._opened = True
         self._timers["greeting"] = now + GREETING_TIMEOUT
+
+    def taken_over(self, way: Way) -> None:
+        """A second connection is greeted and takes the place of the one before; `welcomed` follows."""
+        self._shaky = way == "ws" and self.way != "ws"
+        self.way = way
+        self._opened = True
 
     def welcomed(self, now: float, *, heartbeat: float | None = None, guaranteed: bool = True) -> None:
         """The peer greeted us."""
-        self._move(Happening.WELCOME_HTTP if self.carrier == "http" else Happening.WELCOME_WS)
+        carrier: Carrier = "ws" if self.way == "ws" else "http"
+        self._move(Happening.WELCOME_WS if carrier == "ws" else Happening.WELCOME_HTTP)
+        self._choice.welcomed(carrier)
         self._welcomed, self.final = True, False
+        self.held = self._trying = self._woken = self._stable = False
         self._guaranteed = guaranteed
         self._reason = self._hint = self._delay = None
-        self._early_cuts = 0
+        self._return_at = None
         self._heartbeat = min(heartbeat, self._policy.heartbeat) if heartbeat else self._policy.heartbeat
         self._pong_timeout = PONG_TIMEOUT if guaranteed else PONG_TIMEOUT_V1
         # At once, for the badge shows the latency; the rhythm after it starts at a random phase.
-        self._trying = False
         self._timers = {"ping": now, "stable": now + STABLE_AFTER}
+        if self.way == "http":
+            self._timers["rotate"] = now + ROTATE_AFTER
+        self._look_later(now)
 
     def heard(self) -> None:
         """Any frame came: the peer lives."""
-        self._timers.pop("pong", None)
+        # After a sleep it may be one that had come before it; only a pong is proof, where pongs are prompt.
+        if not (self._woken and self._guaranteed):
+            self._timers.pop("pong", None)
 
     def pong(self, nonce: object, now: float) -> float | None:
         """A pong came; return the round trip in ms, if it answers the last ping. `nonce` is what it brought
@@ -202,63 +173,76 @@ class Connection:
             return None
         self._latency = round((now - self._pinged[1]) * 1000, 1)
         self._pinged = None
+        self._woken = False
+        self._timers.pop("pong", None)
         return self._latency
 
     def goaway(self, retry_after: float) -> None:
         """The server is about to close and says when to come back, in seconds from the close."""
         self._return_at = retry_after
 
+    def bereft(self) -> None:
+        """What stood is gone, but another connection waits for its greeting: show nothing of it yet."""
+        self.held = True
+        self._drop()
+
     def lost(self, error: EdChatError, now: float) -> None:
         """The connection or the attempt failed."""
         code = error.close_code if isinstance(error, ConnectionLost) else None
-        status = error.status if isinstance(error, ConnectError) else None
-        early = self._opened_at is not None and not self._welcomed and now - self._opened_at < EARLY_CUT
-        carrier = "http" if self._use_http else "ws"
-        self._fall(error)
-        if _is_final(error, code):
+        http = self._choice.next == "http"
+        at_once = self._choice.left(
+            error, opened=self._opened, welcomed=self._welcomed or self.held,
+            shaky=self._shaky and not self._stable)
+        self._drop()
+        self.held = self.renew = False
+        self._reason, self._hint = error.reason, error.hint
+        renewing = self._may_renew(error, code)
+        if not renewing and self._is_final(error, code):
             self.final = True
             self._move(Happening.GIVE_UP)
             return
-        at_once = carrier == "ws" and status in _NO_UPGRADE
-        if early and carrier == "ws":
-            self._early_cuts += 1
-        self._use_http = not self._policy.websocket or at_once or self._early_cuts >= 2
-        if self._use_http:
-            self._early_cuts = 0
         if self.state is State.DISCONNECTED:
-            self._give_up(now)
+            # The slow probe behind the badge; it, too, tries whatever may get through.
+            if at_once:
+                self._delay_next(now, 0.0, at_once=True)
+            else:
+                self._give_up(now)
             return
         if not at_once:
             self.attempt += 2 if code == _OVERLOADED else 1
         if self.attempt > self._policy.max_attempts:
-            if self._last_resort or carrier == "http":
+            if self._last_resort or http:
                 self._give_up(now)
                 return
-            self._last_resort = self._use_http = at_once = True
+            self._last_resort = at_once = True
+            self._choice.last_resort()
         self._move(Happening.CUT)
-        asked = getattr(error, "retry_after", None) or self._return_at or 0.0
-        self._return_at = None
-        self._delay = 0.0 if at_once else backoff.delay(
-            self.attempt, self._jitter(), interval=self._policy.interval, at_least=asked)
-        self._timers["open"] = now + self._delay
+        self._delay_next(now, self._asked(error), at_once=at_once or renewing)
 
     def retry(self, now: float) -> None:
         """A person asks to connect now."""
-        if self._welcomed or (self.state is State.CONNECTING and self._trying):
+        if self._welcomed:
+            if "look" in self._timers:
+                self._timers["look"] = self._brake.earliest(now)
+            return
+        if self.held or (self.state is State.CONNECTING and self._trying):
             return
         self._begin_again()
         if not self._trying:
-            self._timers["open"] = now
+            self._open_at(now)
 
     def wake(self, now: float) -> None:
         """The machine was asleep: what stood may be dead, and waiting is over."""
+        self.attempt = 0
         if self._welcomed:
-            self.attempt = 0
+            self._woken = True
             self._timers["ping"] = now
             self._timers["pong"] = now + WAKE_TIMEOUT
-        elif not self.final and not self._trying:
+            if "look" in self._timers:
+                self._timers["look"] = self._brake.earliest(now)
+        elif not self.final and not self._trying and not self.held:
             self._begin_again()
-            self._timers["open"] = now
+            self._open_at(now)
 
     def again(self, now: float) -> None:
         """Open anew on this side's own wish: at once, but a server that brings it about again and again
@@ -266,41 +250,56 @@ class Connection:
         self._drop()
         self._move(Happening.CUT)
         self.attempt += 1
-        self._delay = 0.0 if self.attempt == 1 else backoff.delay(
-            self.attempt, self._jitter(), interval=self._policy.interval)
-        self._timers["open"] = now + self._delay
+        self._delay_next(now, 0.0, at_once=self.attempt == 1)
 
     def reopen(self, now: float) -> None:
         """Leave what stands or is under way, and begin to connect as if for the first time."""
         self._drop()
         self._move(Happening.CUT)
         self._begin_again()
-        self._timers["open"] = now
+        self._open_at(now)
 
     def stop(self) -> None:
         """Close for good."""
         self._drop()
+        self.held = False
         self._move(Happening.STOP)
         self.final = True
         self._reason = "Closed."
 
+    def looked(self, now: float) -> None:
+        """The look for a WebSocket came to nothing: look again later."""
+        if self._welcomed:
+            self._look_later(now)
+
+    def opening(self, now: float) -> None:
+        """A connection is opened beside the one that stands."""
+        self._brake.note(now)
+
     def tick(self, now: float) -> list[Due]:
         """Return what is due."""
+        if any(at + _OVERSLEPT <= now for at in self._timers.values()):
+            # This side stood still: what is overdue says nothing about the server.
+            self._timers.pop("pong", None)
+            self.wake(now)
         due: list[Due] = []
         for name in [n for n, at in self._timers.items() if at <= now]:
             del self._timers[name]
             match name:
                 case "open":
                     due.append("open")
+                    self._brake.note(now)
                     self._trying = True
                     self._delay = None
-                case "ping":
-                    due.append("ping")
+                case "ping" | "look" | "rotate":
+                    due.append(name)
                 case "greeting" | "pong":
                     due.append("dead")
                 case "stable":
                     self.attempt = 0
-                    self._last_resort = False
+                    self._stable = True
+                    self._last_resort = self._struck = self._renewed = False
+                    self._choice.stood()
         return due
 
     def ping(self, now: float) -> int:
@@ -314,34 +313,60 @@ class Connection:
 
     # ------------------------------------------------------------------------------------------- internals
 
+    def _open_at(self, when: float) -> None:
+        self._timers["open"] = self._brake.earliest(when)
+
+    def _delay_next(self, now: float, asked: float, *, at_once: bool) -> None:
+        wait = asked if at_once else backoff.delay(
+            self.attempt, self._jitter(), interval=self._policy.interval, at_least=asked)
+        self._open_at(now + wait)
+        self._delay = self._timers["open"] - now
+
+    def _look_later(self, now: float) -> None:
+        if self.way != "ws" and self._policy.websocket:
+            self._timers["look"] = self._brake.earliest(now + self._choice.look_after(self._jitter()))
+
+    def _asked(self, error: EdChatError) -> float:
+        named = error.retry_after if isinstance(error, TransportError) else None
+        asked, self._return_at = named or self._return_at or 0.0, None
+        return min(asked, MOST_ASKED)
+
+    def _may_renew(self, error: EdChatError, code: int | None) -> bool:
+        expired = code == _TOKEN_EXPIRED or (isinstance(error, Refused) and error.code == "unauthorized")
+        if not expired or self._renewed:
+            return False
+        self._renewed = self.renew = True
+        return True
+
+    def _is_final(self, error: EdChatError, code: int | None) -> bool:
+        if code in _FATAL_SECOND_TIME:
+            again, self._struck = self._struck, True
+            return again
+        return (
+            isinstance(error, Refused | ServerStartError | SettingsError)
+            or code in _FATAL_CLOSE or code == _TOKEN_EXPIRED
+        )
+
     def _begin_again(self) -> None:
         self.attempt = 0
-        self.final = self._last_resort = False
-        self._use_http = not self._policy.websocket
+        self.final = self._last_resort = self._struck = self._renewed = False
+        self._choice.begin_again()
         self._reason = self._hint = self._delay = None
         self._move(Happening.RETRY)
 
-    def _fall(self, error: EdChatError) -> None:
-        self._drop()
-        self._reason, self._hint = error.reason, error.hint
-
     def _drop(self) -> None:
-        self._trying = self._welcomed = False
-        self._opened_at = None
-        self._latency = None
+        self._trying = self._welcomed = self._opened = self._woken = False
         self._pinged = None
+        if not self.held:
+            self._latency = None
         self._timers.clear()
 
     def _give_up(self, now: float) -> None:
         self._move(Happening.GIVE_UP)
         self._delay = None
-        self._use_http = not self._policy.websocket
+        self._choice.begin_again()
         self._hint = "The messages in the queue are kept. Retry when the server is back."
-        self._timers["open"] = now + PROBE_EVERY * (0.5 + self._jitter())
+        self._open_at(now + PROBE_EVERY * (0.5 + self._jitter()))
 
     def _move(self, happening: Happening) -> None:
         self.state = TRANSITIONS[self.state, happening]
-
-
-def _is_final(error: EdChatError, code: int | None) -> bool:
-    return isinstance(error, Refused | ServerStartError | SettingsError) or code in _FATAL_CLOSE

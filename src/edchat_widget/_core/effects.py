@@ -6,15 +6,19 @@ from edchat_protocol.frames import HelloData
 from edchat_widget.events import ChatEvent
 from edchat_widget.view import AnyOp
 
-from .connection import Carrier
+from .carriers import Carrier
 from .outbox import OutboxHead, Row
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Open connection number `hello.conn` over `carrier`; answer with `opened` or `lost`."""
+    """Open connection number `hello.conn` over `carrier`; answer with `opened` or `lost`.
+
+    `renew`: read the token anew, and answer with `lost` where it is the one that was refused.
+    """
 
     carrier: Carrier
     hello: HelloData
+    renew: bool = False
 
 
 class Send(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ class Meter:
         self.replayed = 0
         self.duplicates = 0
         self._connections = 0
+        self._handovers = 0
         self._sent = 0
         self._acknowledged = 0
         self._bytes_up = 0
@@ -36,14 +37,15 @@ class Meter:
             self._live += now - self._live_since
             self._live_since = None
 
-    def greeted(self) -> None:
-        """Count a connection that the server greeted."""
+    def greeted(self, *, handover: bool = False) -> None:
+        """Count a connection that the server greeted. `handover`: the one before stood until then."""
         self._connections += 1
+        self._handovers += handover
 
     @property
     def reconnected(self) -> bool:
-        """Whether the connection of now is not the first."""
-        return self._connections > 1
+        """Whether a connection was lost before the one of now."""
+        return self._connections - self._handovers > 1
 
     def up(self, size: int) -> None:
         """Count bytes sent."""
@@ -76,7 +78,7 @@ class Meter:
         live = self._live + (now - self._live_since if self._live_since is not None else 0.0)
         whole = now - self._began if self._began is not None else 0.0
         return Metrics(
-            connections=self._connections, reconnects=max(0, self._connections - 1),
+            connections=self._connections, reconnects=max(0, self._connections - self._handovers - 1),
             events_replayed=self.replayed, duplicates_dropped=self.duplicates, queued=queued,
             messages_sent=self._sent, messages_acknowledged=self._acknowledged,
             bytes_sent=self._bytes_up, bytes_received=self._bytes_down,

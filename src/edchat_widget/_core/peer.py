@@ -13,8 +13,6 @@ from edchat_protocol.frames import (
     ErrorFrame,
     Events,
     Goaway,
-    Hello,
-    HelloData,
     Logged,
     Nack,
     Ping,
@@ -59,6 +57,8 @@ class Peer:
         self._missed_upto = 0  # what was in the log when this connection was greeted, after a loss
         self._quiet_upto: int | None = None  # what was in the log before this client came is no news
         self._seen = 0
+        self._acked_at: dict[int, int] = {}
+        self._acked_then = 0
 
     @property
     def caught_up(self) -> bool:
@@ -74,15 +74,18 @@ class Peer:
         """Forget the position in the log."""
         self.cursor, self.epoch = 0, None
 
-    def begin(self, *, guaranteed: bool) -> None:
-        """A new connection stands."""
+    def asked(self, conn: int) -> None:
+        """This side is about to introduce itself on connection `conn`."""
+        # The server answers with what it knew then; another connection may bring an acknowledgement meanwhile.
+        self._acked_at[conn] = self._client.outbox.head.acked
+
+    def begin(self, conn: int, *, guaranteed: bool) -> None:
+        """A new connection stands, and is the one that counts."""
+        self._acked_then = self._acked_at.get(conn, 0)
+        self._acked_at = {n: acked for n, acked in self._acked_at.items() if n > conn}
         self._guaranteed = guaranteed
         self._greeted = False
         self._pages = None
-
-    def hello(self, hello: HelloData) -> Hello:
-        """Return the frame that introduces this side."""
-        return Hello(data=hello)
 
     def ping(self, nonce: int) -> None:
         """Ask for a sign of life, and say how far the log was applied."""
@@ -111,7 +114,7 @@ class Peer:
         self._client.log(logging.DEBUG, "received %s", _type_of(frame))
         match frame:
             case Ping():
-                if self._client.connection.carrier == "ws":
+                if self._client.connection.way == "ws":
                     self._client.send(Pong(data=frame.data or {}))
             case Pong():
                 took = self._client.connection.pong((frame.data or {}).get("n"), now)
@@ -162,7 +165,7 @@ class Peer:
             raise _BrokenError("welcome names another session")
         head = client.outbox.head
         stranger = head.store is not None and head.store != welcome.store
-        if stranger or not head.acked <= welcome.accepted_csn <= head.last_csn:
+        if stranger or not self._acked_then <= welcome.accepted_csn <= head.last_csn:
             client.log(logging.WARNING, "the server does not know this outbox; beginning anew")
             client.begin_anew(welcome.store, now)
             return
@@ -176,13 +179,14 @@ class Peer:
         if self._quiet_upto is None:
             self._quiet_upto = welcome.head
         client.agent = AgentView(name=welcome.agent.name, offline=welcome.agent.offline)
+        handover = client.connection.live or client.connection.held
         client.connection.welcomed(now, heartbeat=welcome.hb)
-        self._greeted_with(welcome.head)
-        client.log(logging.INFO, "connected (%s)", client.connection.carrier)
+        self._greeted_with(welcome.head, handover=handover)
+        client.log(logging.INFO, "connected (%s)", client.connection.way)
 
-    def _greeted_with(self, head: int) -> None:
-        self._client.meter.greeted()
-        self._missed_upto = head if self._client.meter.reconnected else 0
+    def _greeted_with(self, head: int, *, handover: bool) -> None:
+        self._client.meter.greeted(handover=handover)
+        self._missed_upto = head if self._client.meter.reconnected and not handover else 0
 
     def _resume(self, welcome: WelcomeData) -> None:
         if welcome.resume == "replay" and self.epoch != welcome.epoch:
@@ -204,8 +208,10 @@ class Peer:
             if isinstance(inner, Logged):
                 self._pages.fold(inner)
         if frame.data.last_page:
-            self._client.transcript.become(self._pages)
-            self._pages = None
+            pages, self._pages = self._pages, None
+            if frame.data.epoch == self.epoch and frame.data.head < self.cursor:
+                return  # taken before what another connection has brought since
+            self._client.transcript.become(pages)
             self.epoch, self.cursor = frame.data.epoch, frame.data.head
 
     def _logged(self, frame: Down | Unknown) -> None:
@@ -292,7 +298,7 @@ class Peer:
             client.move_to(_V1_STORE)
         client.connection.welcomed(now, guaranteed=False)
         client.meter.greeted()
-        client.log(logging.INFO, "connected (%s, a server that confirms nothing)", client.connection.carrier)
+        client.log(logging.INFO, "connected (%s, a server that confirms nothing)", client.connection.way)
 
     def _from_origin(self, frame: Down | Unknown, at: str | None) -> None:
         client = self._client

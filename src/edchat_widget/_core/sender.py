@@ -31,9 +31,13 @@ class Sender:
     def begin(self) -> None:
         """A new connection stands: nothing was sent on it yet."""
         self._sent_upto = 0
+        self._resend_at = None
 
     def resend_later(self, csn: int, at: float) -> None:
-        """Send this row and those behind it once more, at the given time."""
+        """Send this row and those behind it once more, at the given time at the earliest."""
+        if self._resend_at is not None:
+            # Of several refused ones the first comes first again, and the longest wait holds.
+            csn, at = min(csn - 1, self._sent_upto) + 1, max(at, self._resend_at)
         self._sent_upto = csn - 1
         self._resend_at = at
 
@@ -85,7 +89,7 @@ class Sender:
             self._client.transcript.mark(row.id, "sent")
             if row.kind == "message":
                 self._client.meter.sent(row.id, self._client.now)
-        self._client.log(logging.INFO, "%s sent over %s", row.kind, self._client.connection.carrier)
+        self._client.log(logging.INFO, "%s sent over %s", row.kind, self._client.connection.way)
 
     def _command(self, row: Row) -> UserMessage | Cancel:
         if row.kind == "cancel":

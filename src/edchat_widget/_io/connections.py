@@ -2,26 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from edchat_widget._core.connection import Carrier
+from edchat_widget._core.carriers import Way
 from edchat_widget._core.effects import Close, Open, Send
 from edchat_widget.errors import ConnectionLost, EdChatError
 
 from .link import Link
-from .transport import Connect, Endpoint
+from .transport import Connect, Endpoint, unauthorized
 
 _log = logging.getLogger("edchat.client.connection")
 _PATIENCE = 3.0  # for polite closes, when all ends
 
-Resolve = Callable[[], Awaitable[Endpoint]]
+
+class Resolve(Protocol):
+    """Says where the server is. `renew`: with a token read anew, since this one was refused or is to expire."""
+
+    async def __call__(self, *, renew: bool = False) -> Endpoint: ...
 
 
 class Listener(Protocol):
     """Who is told what connections do."""
 
-    def opened(self, conn: int, carrier: Carrier, subprotocol: str | None) -> None:
+    def opened(self, conn: int, way: Way, subprotocol: str | None) -> None:
         """Connection `conn` stands."""
 
     def heard(self, conn: int, raw: bytes | str) -> None:
@@ -42,6 +46,7 @@ class Connections:
         self._links: dict[int, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._shut = False
+        self._endpoint: Endpoint | None = None  # where the last attempt went, and with which token
 
     def open(self, effect: Open) -> None:
         """Begin to open a connection."""
@@ -102,11 +107,14 @@ class Connections:
 
     async def _converse(self, effect: Open, link: Link) -> None:
         conn = effect.hello.conn
-        endpoint = await self._resolve()
+        endpoint = await self._resolve(renew=effect.renew)
+        if effect.renew and endpoint == self._endpoint:
+            raise unauthorized()
+        self._endpoint = endpoint
         transport = await self._opener(endpoint, effect.carrier, effect.hello)
         link.transport = transport
         link.writer = self._loop.create_task(link.write(transport))
-        self._listener.opened(conn, effect.carrier, transport.subprotocol)
+        self._listener.opened(conn, transport.way, transport.subprotocol)
         while self._links.get(conn) is link:
             raw = await transport.receive()
             self._listener.heard(conn, raw)

@@ -78,7 +78,7 @@ class Conversation:
             # The connection has lost its server then, meets the same, and shows it.
             _log.info("the bundled server could not be started anew: %s", exc.reason)
 
-    async def _resolve(self) -> Endpoint:
+    async def _resolve(self, *, renew: bool = False) -> Endpoint:
         settings = self.settings
         if settings.url is not None:
             return Endpoint(settings.url, settings.token)

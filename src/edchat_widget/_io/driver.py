@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from edchat_widget._core.carriers import Way
 from edchat_widget._core.client import Client
-from edchat_widget._core.connection import Carrier, Policy, State
+from edchat_widget._core.connection import Policy
 from edchat_widget._core.effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
 from edchat_widget._core.meter import Meter
 from edchat_widget._core.outbox import RowState
+from edchat_widget._core.states import State
 from edchat_widget._version import version
 from edchat_widget.errors import ConnectionLost, EdChatError, StorageError
 from edchat_widget.events import ChatEvent
@@ -339,9 +341,9 @@ class Driver:
 
     # ---------------------------------------------------------------------------- what the connections tell
 
-    def opened(self, conn: int, carrier: Carrier, subprotocol: str | None) -> None:
+    def opened(self, conn: int, way: Way, subprotocol: str | None) -> None:
         """Connection `conn` stands."""
-        self._client.opened(conn, carrier, subprotocol, self._loop.time())
+        self._client.opened(conn, way, subprotocol, self._loop.time())
         self._drain()
 
     def heard(self, conn: int, raw: bytes | str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from edchat_protocol import SUBPROTOCOL_V2
 from edchat_protocol.codec import encode
 from edchat_protocol.frames import HelloData, Pong
+from edchat_widget._core.carriers import Way
 from edchat_widget.errors import ConnectionLost, EdChatError
 
 from .transport import Endpoint, late, refusal, unreachable
@@ -37,6 +38,11 @@ class HttpTransport:
         self._out: asyncio.Queue[bytes] = asyncio.Queue()
         self._in: asyncio.Queue[bytes | EdChatError] = asyncio.Queue()
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+
+    @property
+    def way(self) -> Way:
+        """A stream of events."""
+        return "http"
 
     @property
     def subprotocol(self) -> str | None:

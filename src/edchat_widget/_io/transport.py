@@ -4,14 +4,16 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
-from edchat_protocol.frames import HelloData
-from edchat_widget._core.connection import Carrier
-from edchat_widget.errors import ConnectError, ConnectionLost, Refused, Timeout, plain
+from edchat_protocol.frames import ErrorData, ErrorFrame, HelloData
+from edchat_widget._core.carriers import Carrier, Way
+from edchat_widget.errors import Blocked, ConnectError, ConnectionLost, Refused, Timeout, plain
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -38,6 +40,10 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 class Transport(Protocol):
     """One open connection. Its methods raise `ConnectionLost` when it is gone."""
+
+    @property
+    def way(self) -> Way:
+        """How frames travel."""
 
     @property
     def subprotocol(self) -> str | None:
@@ -115,18 +121,31 @@ def unreachable(exc: BaseException) -> ConnectError:
 
 
 _IS_IT_RIGHT = "Check that it runs and that its address is right."
-
-
 _LET_IN = "Set EDCHAT_TOKEN or Chat(token=…)."
 _MOVED = "This address leads to another one, perhaps to a login page. Give the address of the chat server itself."
 
 
-def refusal(status: int, retry_after: str | None) -> ConnectError | Refused:
-    """Return the error for an HTTP status that is no success."""
-    if status == 401:
-        return Refused("The server wants a valid token.", code="unauthorized", hint=_LET_IN)
-    if status == 403:
+def unauthorized() -> Refused:
+    """Return the error for a token that is missing, wrong or expired."""
+    return Refused("The server wants a valid token.", code="unauthorized", hint=_LET_IN)
+
+
+def refusal(
+    status: int, retry_after: str | None, body: bytes = b"", *, carrier: Carrier = "http"
+) -> ConnectError | Refused | ConnectionLost:
+    """Return the error for an HTTP status that is no success.
+
+    The body tells our server's own words from those of something on the way, which may let another carrier
+    through.
+    """
+    said = _said(body)
+    foreign = said is None and carrier == "ws"
+    if status == 401 and not foreign:
+        return unauthorized()
+    if status == 403 and not foreign:
         return Refused("The server does not let this client in.", code="forbidden", hint=_LET_IN)
+    if status == 409 and said is not None:
+        return ConnectionLost("Another connection of this chat took over.", close_code=4409)
     words = {
         301: _MOVED, 302: _MOVED, 303: _MOVED, 307: _MOVED, 308: _MOVED,
         404: "There is no such chat server at this address.",
@@ -134,6 +153,37 @@ def refusal(status: int, retry_after: str | None) -> ConnectError | Refused:
         503: "Service temporarily unavailable.",
     }
     hint = "Try again in a moment." if status == 429 or status >= 500 else None
-    seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+    asked = said.retry_after_ms / 1000 if said and said.retry_after_ms is not None else seconds(retry_after)
     text = words.get(status, f"The server answered with HTTP status {status}.")
-    return ConnectError(text, status=status, retry_after=seconds, hint=hint)
+    return ConnectError(
+        text, status=status, retry_after=asked, hint=hint, blocked=_blocked(status) if foreign else None)
+
+
+def seconds(retry_after: str | None, now: datetime | None = None) -> float | None:
+    """Return what a Retry-After header says, in seconds from now (RFC 9110, 10.2.3); None: nothing sensible."""
+    if not retry_after:
+        return None
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+
+
+def _blocked(status: int) -> Blocked | None:
+    if status == 429:
+        return None
+    # A proxy that cannot pass an upgrade on often says that the server behind it failed.
+    return "perhaps" if status >= 500 and status != 501 else "surely"
+
+
+def _said(body: bytes) -> ErrorData | None:
+    if not body:
+        return None
+    try:
+        return msgspec.json.decode(body, type=ErrorFrame).data
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

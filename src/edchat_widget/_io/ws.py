@@ -16,9 +16,10 @@ from websockets.exceptions import (
 from websockets.typing import Subprotocol
 
 from edchat_protocol import SUBPROTOCOL_V1, SUBPROTOCOL_V2
-from edchat_widget.errors import ConnectError, ConnectionLost, Refused
+from edchat_widget._core.carriers import Way
+from edchat_widget.errors import ConnectError, ConnectionLost
 
-from .transport import Endpoint, mapped, refusal
+from .transport import Endpoint, late, mapped, refusal
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -31,6 +32,11 @@ class WebSocketTransport:
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+
+    @property
+    def way(self) -> Way:
+        """A WebSocket."""
+        return "ws"
 
     @property
     def subprotocol(self) -> str | None:
@@ -87,16 +93,26 @@ async def connect_ws(endpoint: Endpoint, session: str) -> WebSocketTransport:
             )
         except InvalidStatus as exc:
             response = exc.response
-            raise refusal(response.status_code, response.headers.get("Retry-After")) from exc
+            retry_after = response.headers.get("Retry-After")
+            raise refusal(response.status_code, retry_after, bytes(response.body), carrier="ws") from exc
         except InvalidURI as exc:
-            raise Refused("The server's address is not one that can be connected to.") from exc
+            # The address itself was checked before: this is where a redirect leads.
+            raise refusal(302, None, carrier="ws") from exc
+        except TimeoutError as exc:
+            swallowed = late()
+            swallowed.blocked = "perhaps"
+            raise swallowed from exc
+        except ConnectionResetError as exc:
+            raise _cut_off() from exc
         except InvalidMessage as exc:
+            if isinstance(exc.__cause__, EOFError | ConnectionError):
+                raise _cut_off() from exc
             raise ConnectError(
                 "What answers at this address is no chat server.",
-                hint="Check that the address and its port are right.") from exc
+                hint="Check that the address and its port are right.", blocked="perhaps") from exc
         except (InvalidHandshake, WebSocketException) as exc:
             raise ConnectError(
-                "The server opened no WebSocket.",
+                "The server opened no WebSocket.", blocked="surely",
                 hint="Where a proxy lets none through, EDCHAT_ENABLE_WEBSOCKET=false does without.") from exc
     _tune(connection)
     return WebSocketTransport(connection)
@@ -111,6 +127,11 @@ def _tune(connection: ClientConnection) -> None:
     for name, value in _KEEPALIVE.items():
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _cut_off() -> ConnectError:
+    # Some firewalls cut what asks for an upgrade.
+    return ConnectError("The connection was cut while it was being opened.", blocked="perhaps")
 
 
 def _lost(exc: ConnectionClosed) -> ConnectionLost:

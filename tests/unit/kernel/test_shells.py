@@ -22,6 +22,7 @@ from edchat_protocol.codec import decode_up
 from edchat_protocol.frames import Hello, HelloData
 from edchat_protocol.messages import ErrorPart
 from edchat_widget import Chat, Settings, static_render
+from edchat_widget._core.carriers import Way
 from edchat_widget._io import aliases, launcher, portal
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.outbox_file import open_outbox
@@ -294,6 +295,7 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated() -> None:
 class Wire:
     """A transport whose other end is the scripted server, in the same loop."""
 
+    way: Way = "ws"
     subprotocol = "edchat.v2"
 
     def __init__(self, server: ScriptedServer, client: str) -> None:
@@ -343,7 +345,7 @@ class Network:
         return self.wires[-1]
 
 
-async def nowhere() -> Endpoint:
+async def nowhere(*, renew: bool = False) -> Endpoint:
     return Endpoint("http://127.0.0.1:1")
 
 
