@@ -164,7 +164,8 @@ class WelcomeData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     `head` is the log's last seq, `accepted_csn` the last csn taken from this client (the client resends
     all above it), `resume` what follows: ``replay`` (`events`) or ``snapshot``. `hb` is the heartbeat in
-    seconds; `store` names the database, so that a client knows when it talks to another one.
+    seconds; `store` names the database, so that a client knows when it talks to another one; `replica` the
+    server process, of which several may share a database.
     """
 
     proto: int
@@ -179,6 +180,7 @@ class WelcomeData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     agent: AgentBrief
     runs: tuple[RunBrief, ...] = ()
     retry_after_ms: int = 0
+    replica: str | None = None
 
 
 class Welcome(Event, frozen=True, kw_only=True, tag="welcome", omit_defaults=True):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import unquote, urlsplit
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -56,11 +57,21 @@ OpenStore = Callable[[Settings, Prepare], Awaitable[Store]]
 
 
 async def open_store(settings: Settings, prepare: Prepare) -> Store:
-    """Open the one file that holds everything."""
+    """Open the database that holds everything: PostgreSQL where the settings name one, else a file."""
     limit = settings.max_database_mb
-    return await SqliteStore.open(
-        settings.database, prepare=prepare, keep_events=settings.keep_events,
-        quota=Quota(bytes=None if limit is None else limit * 2**20),
+    quota = Quota(bytes=None if limit is None else limit * 2**20)
+    if settings.postgres is None:
+        return await SqliteStore.open(
+            settings.database, prepare=prepare, keep_events=settings.keep_events, quota=quota
+        )
+    try:
+        from .store.postgres import PostgresStore
+    except ImportError as exc:
+        raise StoreError(
+            f"EDCHAT_DATABASE needs more packages ({exc.name} is missing): pip install 'edchat-widget[postgres]'"
+        ) from None
+    return await PostgresStore.open(
+        settings.postgres, replica=settings.replica, prepare=prepare, keep_events=settings.keep_events, quota=quota
     )
 
 
@@ -139,6 +150,12 @@ async def running(
             agent=AgentBrief(name=built.name, offline=built.offline), agent_missing=built.reason,
         )
         await runner.start()
+
+        def ring(session: str) -> None:
+            hub.ring(session)
+            runner.look(session)
+
+        store.watch(lambda: hub.sessions | runner.sessions, ring)
         janitor = asyncio.create_task(
             Janitor(store, timedelta(seconds=settings.retain)).serve(), name="edchat-janitor"
         )
@@ -154,7 +171,8 @@ async def running(
 
 def _secrets(settings: Settings, env: Mapping[str, str]) -> list[str]:
     found = [value for name, value in env.items() if name.upper().endswith(_SECRET_NAMES)]
-    return [*found, settings.token] if settings.token else found
+    password = urlsplit(settings.postgres or "").password
+    return [secret for secret in (*found, settings.token, unquote(password or "")) if secret]
 
 
 async def _http_error(request: Request, exc: HttpError) -> Response:  # noqa: ARG001 - FastAPI's signature

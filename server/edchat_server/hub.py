@@ -53,6 +53,11 @@ class Hub:
         """How many connections listen now."""
         return sum(len(listeners) for listeners in self._listeners.values())
 
+    @property
+    def sessions(self) -> set[str]:
+        """The sessions that somebody listens to."""
+        return set(self._listeners)
+
     def ring(self, session: str) -> None:
         """Say that the session's log has grown."""
         for listener in self._listeners.get(session, ()):

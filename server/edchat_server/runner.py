@@ -68,6 +68,17 @@ class Runner:
         for attempt in self._attempts.values():
             attempt.look()
 
+    def look(self, session: str) -> None:
+        """Have the session's run, if it is carried out here, check whether it was cancelled."""
+        for attempt in self._attempts.values():
+            if attempt.claim.session == session:
+                attempt.look()
+
+    @property
+    def sessions(self) -> set[str]:
+        """The sessions whose runs are carried out here."""
+        return {attempt.claim.session for attempt in self._attempts.values()}
+
     @property
     def active(self) -> int:
         """How many runs are being carried out."""
@@ -91,7 +102,9 @@ class Runner:
 
     async def _serve(self) -> None:
         while True:
-            await self._bell.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._store.poll_seconds):
+                    await self._bell.wait()
             self._bell.clear()
             while len(self._attempts) < MAX_RUNS:
                 if self._store.trouble is not None:
@@ -122,6 +135,7 @@ class Runner:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         attempt = self._attempts.pop(task)
+        self._store.drop(attempt.claim)
         self._hub.ring(attempt.claim.session)
         self._bell.set()
         if not task.cancelled() and task.exception() is not None:

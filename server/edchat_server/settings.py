@@ -1,6 +1,7 @@
 """What the server is told at start, from the command line and the environment."""
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -23,7 +24,9 @@ class SettingsError(ValueError):
 class Settings:
     """How the server runs. `model` None is the offline planner; `idle_exit`, `drain` and `retain` are in seconds.
 
-    Of what is older than `retain`, or has `keep_events` events of its session behind it, the log keeps no tokens.
+    `postgres` is the address of a PostgreSQL database that replaces the file; `replica` names this process among
+    those that share it. Of what is older than `retain`, or has `keep_events` events of its session behind it, the
+    log keeps no tokens.
     `max_database_mb` None: the disk is the limit.
     """
 
@@ -38,6 +41,8 @@ class Settings:
     retain: float = 86_400.0
     keep_events: int = 20_000
     max_database_mb: int | None = None
+    postgres: str | None = field(default=None, repr=False)
+    replica: str = field(default_factory=lambda: f"srv_{secrets.token_hex(4)}", compare=False)
 
     @property
     def loopback(self) -> bool:
@@ -46,7 +51,7 @@ class Settings:
 
     @property
     def database(self) -> Path:
-        """The one file that holds conversations, runs and the backlog."""
+        """The one file that holds conversations, runs and the backlog, unless `postgres` does."""
         return self.data_dir / "edchat.db"
 
     @classmethod
@@ -65,6 +70,7 @@ class Settings:
             model=env.get("EDCHAT_MODEL") or None,
             allowed_origins=_origins(env.get("EDCHAT_ALLOWED_ORIGINS")),
             max_database_mb=_megabytes(env.get("EDCHAT_MAX_DATABASE_MB")),
+            postgres=_postgres(env.get("EDCHAT_DATABASE")),
         )
         settings = replace(found, **{k: v for k, v in given.items() if v is not None})
         if settings.token is None and not settings.loopback:
@@ -116,6 +122,15 @@ def _token(value: str | None) -> str | None:
     if value.isascii() and value.isprintable() and " " not in value:
         return value
     raise SettingsError("EDCHAT_TOKEN: takes printable ASCII characters without spaces")
+
+
+def _postgres(value: str | None) -> str | None:
+    if not value:
+        return None
+    if value.startswith(("postgresql://", "postgres://")):
+        return value
+    # The value is not repeated: it may hold a password.
+    raise SettingsError("EDCHAT_DATABASE: takes postgresql://USER@HOST:PORT/DATABASE, or nothing for a file of its own")
 
 
 def _origins(value: str | None) -> frozenset[str]:

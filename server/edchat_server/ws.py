@@ -293,6 +293,7 @@ def welcome(core: Core, session: str, greeting: Greeting) -> Welcome:
             proto=PROTOCOL, session=session, epoch=greeting.epoch, store=core.store.id, head=greeting.head,
             accepted_csn=greeting.accepted_csn, resume="replay" if greeting.replay else "snapshot",
             hb=HEARTBEAT_SECONDS, limits=LIMITS, agent=core.agent, runs=greeting.runs,
+            replica=core.settings.replica,
         )
     )
 

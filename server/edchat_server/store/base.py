@@ -5,7 +5,7 @@ Three transactions carry the promises. *Accept*: the deduplication row, the run 
 what the tool did. Everything between them may be repeated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -193,6 +193,13 @@ class Store(Protocol):
     async def probe(self) -> None:
         """Write something without meaning: after a failure it shows whether writes are taken again."""
 
+    @property
+    def poll_seconds(self) -> float | None:
+        """After how long the queue may have changed without a word from this process; None: never."""
+
+    def watch(self, sessions: Callable[[], Collection[str]], ring: Callable[[str], None]) -> None:
+        """Call `ring` for those of `sessions` in which another process has written, until the store is closed."""
+
     async def submit(self, work: Callable[[Connection], T], *, locks: Sequence[str] = ()) -> T:
         """Run `work` in a transaction of its own; an exception rolls it back and is raised here.
 
@@ -253,6 +260,9 @@ class Store(Protocol):
 
     async def claim(self) -> Claim | None:
         """Take the oldest queued run of a session in which none is running."""
+
+    def drop(self, claim: Claim) -> None:
+        """Say that nobody in this process carries the run out any more."""
 
     async def append(self, claim: Claim, frames: Sequence[Logged]) -> int:
         """Append to the run's session; return the log's last seq. Raises `Fenced`."""

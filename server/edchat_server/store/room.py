@@ -28,7 +28,12 @@ def database_full(conn: Connection, quota: Quota) -> str | None:
     used = (pages - unused) * size
     if used < quota.bytes:
         return None
-    return f"the server's database is full: {_mib(used)} of {_mib(quota.bytes)} are used (EDCHAT_MAX_DATABASE_MB)"
+    return over(used, quota.bytes)
+
+
+def over(used: int, limit: int) -> str:
+    """Say, for people, that a database has reached its limit."""
+    return f"the server's database is full: {_mib(used)} of {_mib(limit)} are used (EDCHAT_MAX_DATABASE_MB)"
 
 
 def session_full(head: int, quota: Quota) -> str | None:

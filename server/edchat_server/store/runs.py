@@ -1,6 +1,7 @@
 """Runs inside a transaction: who may carry one out, and what a tool call did."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -31,8 +32,11 @@ def claim(conn: Connection) -> Claim | None:
              ORDER BY r.n LIMIT 1)
            RETURNING id, session, input_id, content, history, attempt, tries, fence, cancel"""
     ).fetchone()
-    if row is None:
-        return None
+    return claim_of(row) if row else None
+
+
+def claim_of(row: Sequence[Any]) -> Claim:
+    """Return the claim in a row of `claim`'s columns."""
     run, session, input_id, content, history, attempt, tries, fence, cancel = row
     return Claim(
         run=run, session=session, input_id=input_id, content=content,

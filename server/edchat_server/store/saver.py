@@ -33,9 +33,6 @@ FENCE_KEY = "edchat_fence"
 class Checkpoints(Protocol):
     """LangGraph's tables in one kind of database."""
 
-    def prepare(self, conn: Connection, dialect: Dialect) -> None:
-        """Make the tables that are not there yet."""
-
     def rows(self, conn: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
         """Return LangGraph's saver for the transaction of `conn`; it neither begins nor ends one."""
 

@@ -41,6 +41,7 @@ _TRIMMING = "trimming"
 class SqlStore(ABC):
     """A `Store` but for `submit` and `read`. `clock` gives ISO times in UTC."""
 
+    poll_seconds: float | None = None
     ROW_LOCK = ""
     """What keeps a row that was read as it is until the transaction ends; empty: nobody else can write."""
 

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from edchat_server.sql import SQLITE, Connection, Dialect
 
 from . import room, schema
-from .base import Quota, StoreError, StoreLocked
+from .base import Claim, Quota, StoreError, StoreLocked
 from .owner import Owner
 from .saver import SqliteCheckpoints
 from .sql_store import SqlStore, identify, utc_now
@@ -87,6 +87,12 @@ class SqliteStore(SqlStore):
     async def submit(self, work: Callable[[Connection], T], *, locks: Sequence[str] = ()) -> T:  # noqa: ARG002
         """Run `work` in a transaction; the owner's thread runs one at a time, whatever their locks."""
         return await self._owner.submit(work)
+
+    def watch(self, sessions: Callable[[], Collection[str]], ring: Callable[[str], None]) -> None:
+        """Do nothing: no other process writes to the file."""
+
+    def drop(self, claim: Claim) -> None:
+        """Do nothing: a claim holds as long as the process lives."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which writes nothing, on one state of the database."""
