@@ -2,8 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langgraph.checkpoint.base import empty_checkpoint
+from tests.stores import Stores, on_store, opened
 
 from edchat_protocol.codec import decode_down
 from edchat_protocol.frames import MessageData, MessageFrame, StatusData, StatusFrame, Token, TokenData
 from edchat_server.audit import AuditLog
 from edchat_server.hub import Hub
 from edchat_server.runner import Runner
+from edchat_server.sql import Connection
 from edchat_server.store import (
     Accepted,
     Claim,
@@ -27,25 +28,20 @@ from edchat_server.store import (
     Say,
     SqliteStore,
     Stop,
+    Store,
     StoreError,
     StoreLocked,
 )
 from edchat_server.store.saver import FencedSaver
 
 
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(path)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def on_store(tmp_path: Path, test: Callable[[SqliteStore], Awaitable[None]]) -> None:
+def on_file(tmp_path: Path, test: Callable[[SqliteStore], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with opened(tmp_path / "edchat.db") as store:
+        store = await SqliteStore.open(tmp_path / "edchat.db")
+        try:
             await test(store)
+        finally:
+            await store.close()
 
     asyncio.run(main())
 
@@ -57,20 +53,20 @@ def say(text: str, *, csn: int | None = 1, message_id: str | None = None, client
     )
 
 
-async def claimed(store: SqliteStore, text: str = "go") -> Claim:
+async def claimed(store: Store, text: str = "go") -> Claim:
     await store.accept(say(text, csn=None))
     claim = await store.claim()
     assert claim is not None
     return claim
 
 
-async def kinds(store: SqliteStore) -> list[str]:
+async def kinds(store: Store) -> list[str]:
     frames = [decode_down(row.body) for row in await store.read_range("s", 0)]
     return [f.data.status if isinstance(f, StatusFrame) else type(f).__name__ for f in frames]
 
 
-def test_a_repeated_command_changes_nothing(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_a_repeated_command_changes_nothing(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         first = await store.accept(say("a"))
         assert isinstance(first, Accepted)
         again = await store.accept(say("a"))
@@ -79,11 +75,11 @@ def test_a_repeated_command_changes_nothing(tmp_path: Path) -> None:
         assert other_client == Accepted(run=first.run, csn=1, duplicate=True)
         assert (await store.head("s"))[1] == 1
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_a_gap_a_conflict_and_a_refusal(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_a_gap_a_conflict_and_a_refusal(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         gap = await store.accept(say("b", csn=3))
         assert isinstance(gap, Refused)
         assert (gap.code, gap.expect, gap.final) == ("gap", 1, False)
@@ -104,18 +100,16 @@ def test_a_gap_a_conflict_and_a_refusal(tmp_path: Path) -> None:
         assert same_id.code == "conflict"
         assert await store.unfinished() == 2
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.tuples(st.sampled_from("cd"), st.integers(1, 4)), max_size=25))
 def test_whatever_is_resent_each_message_runs_once_and_the_log_has_no_gap(
-    tmp_path: Path, order: list[tuple[str, int]]
+    stores: Stores, order: list[tuple[str, int]]
 ) -> None:
     async def main() -> None:
-        path = tmp_path / f"{abs(hash(tuple(order)))}.db"
-        path.unlink(missing_ok=True)
-        async with opened(path) as store:
+        async with opened(stores) as store:
             taken: set[str] = set()
             for client, csn in order:
                 outcome = await store.accept(say(f"{client}{csn}", csn=csn, client=client))
@@ -128,8 +122,8 @@ def test_whatever_is_resent_each_message_runs_once_and_the_log_has_no_gap(
     asyncio.run(main())
 
 
-def test_one_run_a_session_in_the_order_of_the_messages(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_one_run_a_session_in_the_order_of_the_messages(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         for n in (1, 2):
             await store.accept(say(str(n), csn=n))
         first = await store.claim()
@@ -141,13 +135,13 @@ def test_one_run_a_session_in_the_order_of_the_messages(tmp_path: Path) -> None:
         assert second is not None
         assert second.content == "2"
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_an_attempt_that_lost_its_run_can_write_nothing(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_an_attempt_that_lost_its_run_can_write_nothing(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         old = await claimed(store)
-        await store.recover()
+        await stores.orphan(store)
         new = await store.claim()
         assert new is not None
         assert (new.run, new.attempt) == (old.run, 2)
@@ -169,19 +163,19 @@ def test_an_attempt_that_lost_its_run_can_write_nothing(tmp_path: Path) -> None:
         assert await kinds(store) == ["MessageFrame"]
         await store.append(new, [status])
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_an_effect_and_its_record_are_one(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
-        await store.submit(lambda conn: conn.execute("CREATE TABLE made(n)"))
+def test_an_effect_and_its_record_are_one(stores: Stores) -> None:
+    async def test(store: Store) -> None:
+        await store.submit(lambda conn: conn.execute("CREATE TABLE IF NOT EXISTS made(n BIGINT)"))
         claim = await claimed(store)
 
-        def make(conn: sqlite3.Connection) -> dict[str, Any]:
+        def make(conn: Connection) -> dict[str, Any]:
             conn.execute("INSERT INTO made VALUES(1)")
             return {"n": conn.execute("SELECT count(*) FROM made").fetchone()[0]}
 
-        def fail(conn: sqlite3.Connection) -> dict[str, Any]:
+        def fail(conn: Connection) -> dict[str, Any]:
             make(conn)
             raise ValueError("no")
 
@@ -192,11 +186,11 @@ def test_an_effect_and_its_record_are_one(tmp_path: Path) -> None:
         assert await store.effect(claim, "b", make) == {"n": 2}, "a failed effect left something behind"
         assert await store.effects_of(claim.run) == {"a", "b"}
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_cancelling(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_cancelling(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         claim = await claimed(store)
         await store.accept(say("waits", csn=None))
         stop = Command(session="s", client="c", csn=1, id="x", fingerprint=b"x", work=Stop())
@@ -208,11 +202,11 @@ def test_cancelling(tmp_path: Path) -> None:
         assert await store.accept(late) == Accepted(run=claim.run, csn=2)
         assert await store.run_state(claim.run) == "cancelled"
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_a_snapshot_leaves_out_the_tokens_that_later_events_made_void(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_a_snapshot_leaves_out_the_tokens_that_later_events_made_void(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         claim = await claimed(store)
         for mid in ("closed", "void", "open"):
             await store.append(claim, [Token(run=claim.run, mid=mid, off=0, data=TokenData(token="x"))])
@@ -225,11 +219,11 @@ def test_a_snapshot_leaves_out_the_tokens_that_later_events_made_void(tmp_path: 
         assert [f.mid for f in frames if isinstance(f, Token)] == ["open"]
         assert page.after is None
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_how_a_client_resumes(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_how_a_client_resumes(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         fresh = await store.greet("s", "c", 5, cursor=0, epoch=None)
         assert (fresh.replay, fresh.head, fresh.stale) == (True, 0, False)
         await store.accept(say("a"))
@@ -242,7 +236,7 @@ def test_how_a_client_resumes(tmp_path: Path) -> None:
         assert not lost.replay
         assert lost.epoch != fresh.epoch, "a client ahead of the log has seen another log"
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
 def test_a_full_disk_stores_nothing_says_so_and_heals(tmp_path: Path) -> None:
@@ -265,12 +259,12 @@ def test_a_full_disk_stores_nothing_says_so_and_heals(tmp_path: Path) -> None:
         assert await store.append(claim, big) == 5
         assert store.trouble is None
 
-    on_store(tmp_path, test)
+    on_file(tmp_path, test)
 
 
-def test_one_callers_failure_does_not_touch_the_others(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
-        def bad(conn: sqlite3.Connection) -> None:
+def test_one_callers_failure_does_not_touch_the_others(stores: Stores) -> None:
+    async def test(store: Store) -> None:
+        def bad(conn: Connection) -> None:
             conn.execute("INSERT INTO meta VALUES('half', '1')")
             raise KeyError("mine")
 
@@ -281,7 +275,7 @@ def test_one_callers_failure_does_not_touch_the_others(tmp_path: Path) -> None:
         left = await store.submit(lambda conn: conn.execute("SELECT 1 FROM meta WHERE key='half'").fetchall())
         assert left == []
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
 def test_a_damaged_file_is_the_stores_failure(tmp_path: Path) -> None:
@@ -292,7 +286,7 @@ def test_a_damaged_file_is_the_stores_failure(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="malformed"):
             await store.submit(damaged)
 
-    on_store(tmp_path, test)
+    on_file(tmp_path, test)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -306,16 +300,16 @@ def test_a_second_store_on_the_same_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StoreLocked, match="another edchat server already uses"):
             await SqliteStore.open(tmp_path / "edchat.db")
 
-    on_store(tmp_path, test)
-    on_store(tmp_path, nothing_is_there)
+    on_file(tmp_path, test)
+    on_file(tmp_path, nothing_is_there)
 
 
-async def nothing_is_there(store: SqliteStore) -> None:
+async def nothing_is_there(store: Store) -> None:
     assert await kinds(store) == []
 
 
-def test_a_run_that_was_given_back_is_no_poison(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_a_run_that_was_given_back_is_no_poison(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         await store.accept(say("go", csn=None))
         for attempt in (1, 2, 3, 4, 5):
             claim = await store.claim()
@@ -323,14 +317,14 @@ def test_a_run_that_was_given_back_is_no_poison(tmp_path: Path) -> None:
             assert (claim.attempt, claim.tries) == (attempt, 1)
             await store.park(claim)
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
 @pytest.mark.fault("F5", "the runner is told to save late: refused")
 @pytest.mark.parametrize("durability", ["async", "exit"])
-def test_only_sync_durability_is_accepted(tmp_path: Path, durability: str) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_only_sync_durability_is_accepted(stores: Stores, durability: str) -> None:
+    async def test(store: Store) -> None:
         with pytest.raises(ValueError, match="exactly once only with 'sync'"):
             Runner(store, Hub(), AuditLog(None), None, durability=durability)
 
-    on_store(tmp_path, test)
+    on_store(stores, test)

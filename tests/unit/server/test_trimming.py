@@ -1,14 +1,12 @@
 """What leaves the log is in no snapshot, and nobody is given a log with a hole."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.stores import Stores, on_store, opened
 
 from edchat_protocol.codec import decode_down
 from edchat_protocol.frames import (
@@ -24,29 +22,12 @@ from edchat_protocol.frames import (
 from edchat_server import delivery
 from edchat_server.hub import Hub
 from edchat_server.janitor import Janitor
-from edchat_server.store import Claim, Command, Say, SqliteStore, Trimmed
+from edchat_server.store import Claim, Command, Say, Store, Trimmed
 
 LATER = "9"
 
 
-@asynccontextmanager
-async def opened(path: Path, **options: int) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(path, **options)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def on_store(tmp_path: Path, test: Callable[[SqliteStore], Awaitable[None]], **options: int) -> None:
-    async def main() -> None:
-        async with opened(tmp_path / "edchat.db", **options) as store:
-            await test(store)
-
-    asyncio.run(main())
-
-
-async def begun(store: SqliteStore, name: str) -> Claim:
+async def begun(store: Store, name: str) -> Claim:
     said = Command(session="s", client="c", csn=None, id=name, fingerprint=name.encode(), work=Say(content=name))
     await store.accept(said)
     claim = await store.claim()
@@ -87,7 +68,7 @@ def frames_of(claim: Claim, script: list[tuple[str, str]]) -> list[Logged]:
     return frames
 
 
-async def snapshot_at(store: SqliteStore, head: int, size: int = 10_000) -> list[bytes]:
+async def snapshot_at(store: Store, head: int, size: int = 10_000) -> list[bytes]:
     found, after = list[bytes](), 0
     while True:
         page = await store.snapshot("s", head, after, size)
@@ -104,12 +85,10 @@ ACTS = st.lists(st.tuples(st.sampled_from(["token"] * 6 + ["close", "void"]), st
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=st.lists(ACTS, min_size=1, max_size=4), rows=st.integers(1, 5), size=st.sampled_from([1, 300, 100_000]))
 def test_a_snapshot_is_the_same_before_and_after_trimming(
-    tmp_path: Path, runs: list[list[tuple[str, str]]], rows: int, size: int
+    stores: Stores, runs: list[list[tuple[str, str]]], rows: int, size: int
 ) -> None:
     async def main() -> None:
-        path = tmp_path / "edchat.db"
-        path.unlink(missing_ok=True)
-        async with opened(path) as store:
+        async with opened(stores) as store:
             for n, script in enumerate(runs):
                 claim = await begun(store, f"m{n}")
                 await store.append(claim, frames_of(claim, script))
@@ -130,8 +109,8 @@ def test_a_snapshot_is_the_same_before_and_after_trimming(
     asyncio.run(main())
 
 
-def test_pages_of_one_snapshot_fit_together_while_the_log_grows(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_pages_of_one_snapshot_fit_together_while_the_log_grows(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         claim = await begun(store, "m")
         for off in range(6):
             await store.append(claim, [token(claim, "open", off)])
@@ -144,11 +123,11 @@ def test_pages_of_one_snapshot_fit_together_while_the_log_grows(tmp_path: Path) 
         mids = [getattr(decode_down(raw), "mid", None) for raw in (*first.frames, *second.frames)]
         assert mids == ["m", *["open"] * 6]
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_a_reader_overtaken_by_the_janitor_begins_anew(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_a_reader_overtaken_by_the_janitor_begins_anew(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         claim = await begun(store, "m")
         await store.append(claim, [token(claim, "a", 0), token(claim, "a", 1), closing(claim, "a", "xx")])
         await store.finish(claim, "completed", [])
@@ -164,11 +143,11 @@ def test_a_reader_overtaken_by_the_janitor_begins_anew(tmp_path: Path) -> None:
         with pytest.raises(Trimmed):
             await store.snapshot("s", 2)
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_only_what_is_old_is_trimmed(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_only_what_is_old_is_trimmed(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         claim = await begun(store, "m")
         await store.append(claim, [token(claim, "a", 0), closing(claim, "a")])
         day = timedelta(days=1)
@@ -181,11 +160,11 @@ def test_only_what_is_old_is_trimmed(tmp_path: Path) -> None:
         await Janitor(store, day, lambda: now + 2 * day).sweep()
         assert len(await store.read_range("s", 0)) == 2
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
 
 
-def test_of_a_long_session_the_beginning_is_trimmed_at_once(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_of_a_long_session_the_beginning_is_trimmed_at_once(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         for n in range(3):
             claim = await begun(store, f"m{n}")
             tokens = [token(claim, f"a{n}", off) for off in range(10)]
@@ -195,11 +174,11 @@ def test_of_a_long_session_the_beginning_is_trimmed_at_once(tmp_path: Path) -> N
         kept = [row.seq for row in await store.read_range("s", 0)]
         assert kept == [1, 12, 13, 24, *range(25, 37)]
 
-    on_store(tmp_path, test, keep_events=12)
+    on_store(stores, test, keep_events=12)
 
 
-def test_a_snapshot_goes_out_in_pages_and_the_last_one_moves_the_cursor(tmp_path: Path) -> None:
-    async def test(store: SqliteStore) -> None:
+def test_a_snapshot_goes_out_in_pages_and_the_last_one_moves_the_cursor(stores: Stores) -> None:
+    async def test(store: Store) -> None:
         claim = await begun(store, "m")
         await store.append(claim, [
             closing(claim, f"a{n}", "x" * 50_000) for n in range(6)
@@ -209,4 +188,4 @@ def test_a_snapshot_goes_out_in_pages_and_the_last_one_moves_the_cursor(tmp_path
         assert [(p.page, p.last_page, len(p.frames)) for p in pages] == [(1, False, 3), (2, False, 2), (3, True, 2)]
         assert [out.seq for out in sent] == [None, None, 7]
 
-    on_store(tmp_path, test)
+    on_store(stores, test)
