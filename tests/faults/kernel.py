@@ -31,7 +31,7 @@ class Job:
     url: str
     home: str
     session: str = "s1"
-    token: str = "t"
+    token: str | None = "t"
     say: list[str] = field(default_factory=list)
     then: str = ""
     wait: bool = True

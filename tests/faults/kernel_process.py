@@ -22,14 +22,18 @@ class Kernel:
         self._process = process
         self.pid = process.pid
 
-    def told(self, kind: str) -> Any:
-        """Read to the next line of a kind, and return what it says."""
+    def line(self, kind: str) -> dict[str, Any]:
+        """Read to the next line that has this in it."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            said = json.loads(line)
+            said: dict[str, Any] = json.loads(line)
             if kind in said:
-                return said[kind]
+                return said
         raise AssertionError(f"the kernel ended (code {self._process.wait(10)}) before it said {kind!r}")
+
+    def told(self, kind: str) -> Any:
+        """Read to the next line that has this in it, and return what it says of it."""
+        return self.line(kind)[kind]
 
     def kill(self) -> None:
         self._process.kill()
