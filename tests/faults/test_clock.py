@@ -1,18 +1,16 @@
 """Somebody sets the clock while an answer streams: nothing but what people read as a time changes."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.faults.clock import Clock
 from tests.faults.kernel import Job
 from tests.faults.kernel_process import kernel
 from tests.processes import AgentServer
-from tests.server_fixtures import ROOT
 
 HOUR = 3600
-FOLDERS = [str(Path(__file__).parent / "clock"), str(ROOT / "server"), str(ROOT / "src")]
 JUMPS = [(HOUR, 0), (0, 0), (-HOUR, 0), (0, HOUR), (0, -HOUR), (HOUR, -HOUR), (-HOUR, HOUR)]
 """What the server's clock and the kernel's are set to while an answer streams."""
 
@@ -25,18 +23,6 @@ for n in range({jumps}):
     asked[n].result(60)
     tell(connections=chat.metrics.connections, clock=time.time())
 """
-
-
-class Clock:
-    """A process's wall clock, to be set from outside."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.env = {"CLOCK_FILE": str(file), "PYTHONPATH": os.pathsep.join(FOLDERS)}
-        self.jump(0)
-
-    def jump(self, seconds: float) -> None:
-        self._file.write_text(str(seconds))
 
 
 @pytest.mark.fault("F9", "the wall clock of server or kernel jumps by an hour while an answer streams")
