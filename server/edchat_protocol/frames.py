@@ -145,11 +145,17 @@ class RunBrief(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server takes: bytes per frame, bytes per message, unacknowledged commands."""
+    """What the server takes: bytes per frame, bytes per message, unacknowledged commands.
+
+    Of each client, `commands_per_10s`, and a `burst` of them after some silence; `clients` in one session.
+    """
 
     frame: int
     message: int
     outbox: int = 100
+    commands_per_10s: int = 60
+    burst: int = 100
+    clients: int = 20
 
 
 class AgentBrief(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -303,12 +309,16 @@ class Ack(Event, frozen=True, kw_only=True, tag="ack", omit_defaults=True):
 
 
 class NackData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a command was not taken. `final`: its csn is used up, do not resend. `expect`: the csn due."""
+    """Why a command was not taken. `final`: its csn is used up, do not resend. `expect`: the csn due.
+
+    `retry_after_ms`: it makes no sense to send it again sooner.
+    """
 
     code: str
     message: str
     final: bool
     expect: int | None = None
+    retry_after_ms: int | None = None
 
 
 class Nack(Event, frozen=True, kw_only=True, tag="nack", omit_defaults=True):

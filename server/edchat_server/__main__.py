@@ -55,7 +55,8 @@ def serve(given: argparse.Namespace, *, build: "Build | None" = None) -> int:
     `given` has the options of `add_options`; `build` makes another agent than the built-in one.
     """
     from .app import build_agent
-    from .serving import PortTaken, Ready, serve_until_told
+    from .serving import Ready, serve_until_told
+    from .sockets import PortTaken
     from .store import StoreError
 
     _log_to_stderr()
@@ -94,9 +95,9 @@ def _log_to_stderr() -> None:
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("edchat").setLevel(logging.INFO)
-    # uvicorn takes the answer to a refused upgrade for a fault of ours; the refusal is logged where it is made
+    # uvicorn takes a refused upgrade and an abandoned stream for faults of ours; both are logged where they are made
     logging.getLogger("uvicorn.error").addFilter(
-        lambda record: "without completing handshake" not in record.getMessage()
+        lambda record: "ASGI callable returned without completing" not in record.getMessage()
     )
 
 

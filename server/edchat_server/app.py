@@ -23,6 +23,7 @@ from .audit import AuditLog
 from .auth import Gate
 from .backlog import prepare as prepare_backlog
 from .core import Activity, Core, CountActivity
+from .door import Door, TooMany
 from .errors import HttpError, error_response
 from .hub import Hub
 from .intake import Intake
@@ -103,22 +104,24 @@ def create_app(
         StoreError: at start-up, when the database cannot be opened.
     """
     activity = Activity()
+    door = Door(settings.caps)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings, activity, build, open_store) as core:
+        async with running(settings, activity, door, build, open_store) as core:
             app.state.core = core
             yield
 
     app = FastAPI(
         title="edchat", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
     )
-    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Gate, settings=settings, door=door)
     app.add_middleware(CountActivity, activity=activity)
     app.include_router(http.router)
     app.include_router(carrier.router)
     app.exception_handler(HttpError)(_http_error)
     app.exception_handler(StoreError)(_store_error)
+    app.exception_handler(TooMany)(_too_many)
     app.exception_handler(HTTPException)(_http_exception)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(Exception)(_unexpected)
@@ -133,7 +136,7 @@ def create_app(
 
 @asynccontextmanager
 async def running(
-    settings: Settings, activity: Activity, build: Build, open_store: OpenStore = open_store
+    settings: Settings, activity: Activity, door: Door, build: Build, open_store: OpenStore = open_store
 ) -> AsyncIterator[Core]:
     """Open the database, start the runner, and close both in the end."""
     store = await open_store(settings, [prepare_backlog])
@@ -146,7 +149,7 @@ async def running(
         )
         core = Core(
             settings=settings, store=store, hub=hub, audit=audit, runner=runner, activity=activity,
-            intake=Intake(store, hub, audit, runner.wake),
+            intake=Intake(store, hub, audit, runner.wake, door.command), door=door,
             agent=AgentBrief(name=built.name, offline=built.offline), agent_missing=built.reason,
         )
         await runner.start()
@@ -179,6 +182,10 @@ async def _http_error(request: Request, exc: HttpError) -> Response:  # noqa: AR
     return error_response(
         exc.status, exc.code, str(exc), hint=exc.hint, retryable=exc.retryable, retry_after_ms=exc.retry_after_ms
     )
+
+
+async def _too_many(request: Request, exc: TooMany) -> Response:  # noqa: ARG001 - as above
+    return error_response(429, "rate_limited", str(exc), retry_after_ms=exc.retry_after_ms)
 
 
 async def _store_error(request: Request, exc: StoreError) -> Response:  # noqa: ARG001 - as above

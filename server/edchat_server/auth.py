@@ -3,12 +3,14 @@
 import hmac
 import logging
 from collections.abc import Iterable
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from .door import Door, TooMany
 from .errors import error_response
 from .settings import Settings, is_loopback
 
@@ -24,9 +26,10 @@ class Gate:
     machine, which is how a rebound DNS name shows itself.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, door: Door) -> None:
         self._app = app
         self._settings = settings
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse one connection."""
@@ -35,8 +38,14 @@ class Gate:
             return
         refusal = self._refusal(scope)
         if refusal is None:
-            await self._app(scope, receive, send)
-            return
+            with ExitStack() as seat:
+                try:
+                    seat.enter_context(self._door.address(_address(scope), pending=False))
+                except TooMany as exc:
+                    refusal = error_response(429, "rate_limited", str(exc), retry_after_ms=exc.retry_after_ms)
+                else:
+                    await self._app(scope, receive, send)
+                    return
         origin = _headers(scope["headers"]).get("origin", "none")[:100]
         _log.warning("refused %r with status %s (origin %r)", scope["path"][:100], refusal.status_code, origin)
         if scope["type"] == "websocket":
@@ -68,6 +77,11 @@ class Gate:
 
     def _origin_allowed(self, origin: str) -> bool:
         return origin.lower() in self._settings.allowed_origins or is_loopback(_hostname(origin))
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

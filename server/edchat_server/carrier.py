@@ -4,12 +4,17 @@ Commands go up by POST, through the same accept transaction; events come down as
 long poll, from the same log and cursor. A closed stream means nothing: only a status event ends a run.
 """
 
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from edchat_protocol.codec import decode_up
 from edchat_protocol.errors import MAX_FRAME_BYTES, FrameError
@@ -25,6 +30,8 @@ MAX_FRAMES = 50
 MAX_WAIT_SECONDS = 25
 PACE = Pace()
 HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+
+_log = logging.getLogger("edchat.server.carrier")
 
 router = APIRouter(prefix="/v2/sessions/{session}")
 
@@ -43,6 +50,7 @@ async def take_frames(request: Request, session: str) -> Response:
     core = core_of(request)
     check_session(session)
     body = decode_body(await read_body(request, MAX_FRAMES * MAX_FRAME_BYTES), FramesBody)
+    core.door.posted((session, body.client), max(1, len(body.frames)))
     acks = [await _take(core, session, body.client, raw) for raw in body.frames]
     now = await core.store.greet(session, body.client, body.conn, cursor=0, epoch=None)
     return Response(
@@ -87,18 +95,49 @@ async def events(  # noqa: PLR0917 - the query's parameters
     check_session(session)
     place = _place(client, conn)
     epoch, cursor = _resume_point(last_event_id, epoch, cursor)
+    core.door.posted((session, client))
+    if not wait:  # a poll that waits goes on with a connection that was greeted already
+        core.door.hello()
     if core.hub.draining.is_set():
-        raise HttpError(503, "unavailable", "the server is going away", retry_after_ms=1000)
-    greeting = await core.store.greet(session, client, conn, cursor=cursor, epoch=epoch)
-    if greeting.stale:
-        raise HttpError(409, "conflict", "superseded by a newer connection")
-    reader = Reader(session=session, client=place.client, conn=place.conn, cursor=cursor, greeting=greeting)
-    if wait is None:
-        return StreamingResponse(stream(core, reader, PACE), media_type="text/event-stream", headers=HEADERS)
-    polled = await poll(core, reader, min(wait, MAX_WAIT_SECONDS))
+        raise HttpError(503, "unavailable", "the server is going away", retry_after_ms=core.door.farewell_ms(core.hub))
+    with ExitStack() as seat:
+        seat.enter_context(core.door.client(session, client, None))
+        greeting = await core.store.greet(session, client, conn, cursor=cursor, epoch=epoch)
+        if greeting.stale:
+            raise HttpError(409, "conflict", "superseded by a newer connection")
+        reader = Reader(session=session, client=place.client, conn=place.conn, cursor=cursor, greeting=greeting)
+        if wait is None:
+            return _Stream(stream(core, reader, PACE), seat.pop_all(), core.door.caps.send_seconds)
+        polled = await poll(core, reader, min(wait, MAX_WAIT_SECONDS))
     return Response(
         polled.body, media_type="application/json", headers=HEADERS, background=BackgroundTask(polled.sent)
     )
+
+
+class _Stream(StreamingResponse):
+    """A stream of events that gives its seat back in the end, also if it never begins or nobody reads it."""
+
+    def __init__(self, content: AsyncGenerator[bytes, None], seat: ExitStack, patience: float) -> None:
+        super().__init__(content, media_type="text/event-stream", headers=HEADERS)
+        self._content = content
+        self._seat = seat
+        self._patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. A peer that reads nothing for `patience` seconds is left."""
+
+        async def send_soon(message: Message) -> None:
+            async with asyncio.timeout(self._patience):
+                await send(message)
+
+        # Closed by name: a generator that waits for its last word to be sent does not notice the end.
+        async with aclosing(self._content):
+            with self._seat:
+                try:
+                    await super().__call__(scope, receive, send_soon)
+                except TimeoutError:
+                    _log.warning("an event stream ends because nobody reads it")
+                    scope["state"]["abort"]()
 
 
 class _Place(msgspec.Struct):

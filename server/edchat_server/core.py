@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edchat_protocol.errors import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES
-from edchat_protocol.frames import AgentBrief, Limits
+from edchat_protocol import PROTOCOL
+from edchat_protocol.frames import AgentBrief, Goaway, GoawayData, Welcome, WelcomeData
 
 from .audit import AuditLog
+from .door import Door
 from .hub import Hub
 from .intake import Intake
 from .runner import Runner
 from .settings import Settings
 from .store import Store
+from .store.base import Greeting
 
-LIMITS = Limits(frame=MAX_FRAME_BYTES, message=MAX_MESSAGE_BYTES)
 HEARTBEAT_SECONDS = 15.0
 
 
@@ -63,6 +64,7 @@ class Core:
     settings: Settings
     store: Store
     hub: Hub
+    door: Door
     audit: AuditLog
     runner: Runner
     intake: Intake
@@ -70,6 +72,25 @@ class Core:
     agent_missing: str | None
     activity: Activity
     started: float = field(default_factory=time.monotonic)
+
+    def welcome(self, session: str, greeting: Greeting) -> Welcome:
+        """Return the answer to a `hello`, on either carrier."""
+        return Welcome(
+            data=WelcomeData(
+                proto=PROTOCOL, session=session, epoch=greeting.epoch, store=self.store.id, head=greeting.head,
+                accepted_csn=greeting.accepted_csn, resume="replay" if greeting.replay else "snapshot",
+                hb=HEARTBEAT_SECONDS, limits=self.door.caps.announced, agent=self.agent, runs=greeting.runs,
+                replica=self.settings.replica,
+            )
+        )
+
+    def goaway(
+        self, code: int = 1012, reason: str = "the server is going away", retry_after_ms: int | None = None
+    ) -> Goaway:
+        """Return the goodbye before an end that the server wants; by default, because it stops."""
+        if retry_after_ms is None:
+            retry_after_ms = self.door.farewell_ms(self.hub) if code == 1012 else 0
+        return Goaway(data=GoawayData(retry_after_ms=retry_after_ms, reason=reason, code=code))
 
     async def drain(self) -> None:
         """Say goodbye to everybody and leave every run where the next start finds it."""

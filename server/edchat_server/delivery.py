@@ -16,6 +16,8 @@ from .store.base import PAGE_BYTES, Row
 T = TypeVar("T")
 
 BATCH = 200
+MAX_LAG = 5000
+"""Who is further behind has a snapshot sooner than all these events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,15 @@ async def follow(
 ) -> AsyncGenerator[list[Row], None]:
     """Yield the events behind `cursor` as they come; an empty list at a ring and once a second meanwhile.
 
-    Raises `Trimmed` where the log has a hole, unless the reader takes `holes`.
+    Raises `Trimmed` where the log has a hole, and when it grows so much faster than the reader reads that
+    a snapshot is the shorter way; unless the reader takes `holes`.
     """
     while True:
         rows = await read(store, session, cursor, holes=holes)
         if rows:
             cursor = rows[-1].seq
+            if len(rows) == BATCH and not holes and (await store.head(session))[1] - cursor > MAX_LAG:
+                raise Trimmed(session)
         else:
             await listener.wait()
         yield rows

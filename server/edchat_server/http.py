@@ -1,5 +1,6 @@
 """The HTTP routes of the origin, and the backlog."""
 
+import asyncio
 import time
 import uuid
 from contextlib import suppress
@@ -27,6 +28,7 @@ from edchat_protocol.frames import (
 from . import __version__
 from .backlog import Backlog, BacklogError, StoryQuery
 from .core import Core
+from .door import TooMany
 from .errors import HttpError
 from .failures import UNAVAILABLE
 from .intake import command_of
@@ -34,6 +36,7 @@ from .store import Refused, StoreError, utc_now
 from .v1 import Projection
 
 MAX_BODY_BYTES = 2_097_152
+BODY_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -166,7 +169,10 @@ async def _ask(request: Request, body: ProcessBody) -> Answer:
     session = body.session_id or f"http-{message_id}"
     frame = UserMessage(data=UserMessageData(content=body.message, message_history=body.message_history))
     command = command_of(frame, session=check_session(session), client="http", message_id=message_id)
-    outcome = await core.intake.take(command)
+    address = request.client.host if request.client else ""
+    outcome = await core.intake.take(command, payer=("http", address))
+    if isinstance(outcome, Refused) and outcome.code == "rate_limited":
+        raise TooMany(outcome.message, outcome.retry_after_ms or 0)
     if isinstance(outcome, Refused):
         raise HttpError(503 if outcome.code == "storage" else 400, outcome.code, outcome.message)
     if outcome.run is None:
@@ -231,14 +237,18 @@ async def _body(request: Request, kind: type[T]) -> T:
 
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
-    """Return a request's body. Raises `HttpError` 413 beyond `limit` bytes."""
+    """Return a request's body. Raises `HttpError`: 413 beyond `limit` bytes, 408 when it takes too long."""
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise HttpError(413, "too_large", f"a body may have {limit} bytes")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise HttpError(413, "too_large", f"a body may have {limit} bytes")
+                parts.append(part)
+    except TimeoutError:
+        raise HttpError(408, "bad_frame", f"the body did not come within {BODY_SECONDS:.0f} s") from None
     return b"".join(parts)
 
 

@@ -18,16 +18,29 @@ _log = logging.getLogger("edchat.server.intake")
 
 
 class Intake:
-    """Validates commands, has the store accept them, and rings the bells. `wake` starts the runner."""
+    """Validates commands, has the store accept them, and rings the bells.
 
-    def __init__(self, store: Store, hub: Hub, audit: AuditLog, wake: Callable[[], None]) -> None:
+    `wake` starts the runner. `wait` returns in how many milliseconds a client may send its next command.
+    """
+
+    def __init__(
+        self, store: Store, hub: Hub, audit: AuditLog, wake: Callable[[], None],
+        wait: Callable[[object], int] = lambda _: 0,
+    ) -> None:
         self._store = store
         self._hub = hub
         self._audit = audit
         self._wake = wake
+        self._wait = wait
 
-    async def take(self, command: Command) -> Accepted | Refused:
-        """Accept a command exactly once; the outcome is committed when this returns."""
+    async def take(self, command: Command, *, payer: object = None) -> Accepted | Refused:
+        """Accept a command exactly once; the outcome is committed when this returns.
+
+        `payer`: whose rate it is counted for, where that is not the client.
+        """
+        wait = self._wait(payer or (command.session, command.client))
+        if wait:
+            return _too_fast(command, wait)
         failpoints.reach("accept_before")
         try:
             outcome = await self._store.accept(command)
@@ -50,6 +63,13 @@ class Intake:
                 command.session, "chat", "message", given=command.work.content, message_id=command.id,
                 run=outcome.run,
             )
+
+
+def _too_fast(command: Command, wait: int) -> Refused:
+    _log.warning("refused %s of session %s: rate_limited", command.id, command.session)
+    return Refused(
+        code="rate_limited", message="too many messages in a short time", csn=0, final=False, retry_after_ms=wait
+    )
 
 
 def command_of(frame: UserMessage | Cancel, *, session: str, client: str, message_id: str) -> Command:
@@ -90,6 +110,7 @@ def answer(command: Command, outcome: Accepted | Refused) -> Ack | Nack:
     return Nack(
         ref=command.id, csn=command.csn,
         data=NackData(
-            code=outcome.code, message=outcome.message, final=outcome.final, expect=outcome.expect
+            code=outcome.code, message=outcome.message, final=outcome.final, expect=outcome.expect,
+            retry_after_ms=outcome.retry_after_ms,
         ),
     )

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,13 +13,13 @@ from dataclasses import dataclass
 import msgspec
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from edchat_protocol.errors import MAX_FRAME_BYTES
 
 from .app import Build, create_app
 from .core import Core
 from .settings import Settings, SettingsError
+from .sockets import WebSocketConnection, bind, http_protocol, url_of
 from .store import StoreError
 
 GOODBYE_SECONDS = 10
@@ -28,10 +27,6 @@ GOODBYE_SECONDS = 10
 MAX_SOCKET_FRAME = 2 * MAX_FRAME_BYTES
 
 _log = logging.getLogger("edchat.server")
-
-
-class PortTaken(Exception):
-    """Nothing can listen there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +52,15 @@ class Ready:
                 os.close(self.fd)
 
 
-class Connection(WebSocketsSansIOProtocol):
-    """A WebSocket that the application can cut: its scope's `state` has `abort`."""
-
-    async def run_asgi(self) -> None:
-        """Serve the connection."""
-        self.scope["state"]["abort"] = self.transport.abort
-        await super().run_asgi()
-
-
 class Server(uvicorn.Server):
     """Uvicorn that says when it listens, leaves when idle, and drains the runs before it closes sockets."""
 
     def __init__(self, app: FastAPI, settings: Settings, ready: Ready | None) -> None:
         super().__init__(
             uvicorn.Config(
-                app, ws=Connection, ws_per_message_deflate=False, ws_max_size=MAX_SOCKET_FRAME,
+                app,
+                http=http_protocol(settings.caps.hello_seconds), ws=WebSocketConnection,
+                ws_per_message_deflate=False, ws_max_size=MAX_SOCKET_FRAME,
                 timeout_graceful_shutdown=GOODBYE_SECONDS, access_log=False, log_config=None,
                 server_header=False, lifespan="off",
             )
@@ -129,7 +117,7 @@ class Server(uvicorn.Server):
         # The origin's client does not come back after a clean close, but does after a cut.
         for connection in list(self.server_state.connections):
             scope = getattr(connection, "scope", None)  # absent before the first request is read
-            if isinstance(connection, Connection) and scope and not scope["subprotocols"]:
+            if isinstance(connection, WebSocketConnection) and scope and not scope["subprotocols"]:
                 connection.transport.abort()
 
     async def _leave_when_idle(self, seconds: float) -> None:
@@ -162,30 +150,3 @@ async def serve_until_told(settings: Settings, *, ready: Ready | None, build: Bu
             await Server(app, settings, ready).serve([sock])
     finally:
         sock.close()
-
-
-def bind(settings: Settings) -> socket.socket:
-    """Return a listening socket. Raises `PortTaken`."""
-    host, port = settings.host.strip("[]"), settings.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family)
-    if sys.platform != "win32":  # on Windows the option lets two servers share a port
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(2048)
-    except OSError as exc:
-        sock.close()
-        raise PortTaken(
-            f"cannot listen on {host}:{port}: {exc.strerror or exc}; give another --port"
-        ) from None
-    sock.setblocking(False)
-    return sock
-
-
-def url_of(sock: socket.socket) -> str:
-    """Return the URL under which a bound socket is reached from this machine."""
-    host, port = sock.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

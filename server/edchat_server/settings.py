@@ -3,13 +3,15 @@
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
+
+from .limits import Caps
 
 DEFAULT_PORT = 8001
 # Short enough to be typed, too long to be guessed over a network.
@@ -43,6 +45,7 @@ class Settings:
     max_database_mb: int | None = None
     postgres: str | None = field(default=None, repr=False)
     replica: str = field(default_factory=lambda: f"srv_{secrets.token_hex(4)}", compare=False)
+    caps: Caps = field(default_factory=Caps)
 
     @property
     def loopback(self) -> bool:
@@ -71,6 +74,7 @@ class Settings:
             allowed_origins=_origins(env.get("EDCHAT_ALLOWED_ORIGINS")),
             max_database_mb=_megabytes(env.get("EDCHAT_MAX_DATABASE_MB")),
             postgres=_postgres(env.get("EDCHAT_DATABASE")),
+            caps=_caps(env),
         )
         settings = replace(found, **{k: v for k, v in given.items() if v is not None})
         if settings.token is None and not settings.loopback:
@@ -131,6 +135,18 @@ def _postgres(value: str | None) -> str | None:
         return value
     # The value is not repeated: it may hold a password.
     raise SettingsError("EDCHAT_DATABASE: takes postgresql://USER@HOST:PORT/DATABASE, or nothing for a file of its own")
+
+
+def _caps(env: Mapping[str, str]) -> Caps:
+    given: dict[str, Any] = {}
+    for cap in fields(Caps):
+        name = f"EDCHAT_LIMIT_{cap.name.upper()}"
+        value = env.get(name)
+        if value:
+            if not value.isdecimal() or int(value) < 1:
+                raise SettingsError(f"{name}={value!r}: takes a whole number from 1 on")
+            given[cap.name] = int(value)
+    return Caps(**given)
 
 
 def _origins(value: str | None) -> frozenset[str]:

@@ -4,7 +4,7 @@ Both read the same log from the same cursor, and say the same frames as a WebSoc
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -19,7 +19,6 @@ from .errors import HttpError
 from .hub import Listener
 from .store import Trimmed
 from .store.base import Greeting, Row
-from .ws import goaway, welcome
 
 # Some proxies hold back the first kilobytes of a response.
 PREFACE = b":" + b" " * 2048 + b"\nretry: 1000\n\n"
@@ -47,25 +46,26 @@ class Reader:
 class _End:
     """Why a reader is to end before its time: set by whoever closes its place."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, core: Core, listener: Listener) -> None:
+        self._core = core
         self.said: Goaway | None = None
         self.listener = listener
 
     async def close(self, code: int, reason: str) -> None:
         """End the reader at its next look."""
-        self.said = goaway(code, reason)
+        self.said = self._core.goaway(code, reason)
         self.listener.ring()
 
 
-async def stream(core: Core, reader: Reader, pace: Pace) -> AsyncIterator[bytes]:
+async def stream(core: Core, reader: Reader, pace: Pace) -> AsyncGenerator[bytes, None]:
     """Yield the log from the cursor on, as server-sent events; the first one is `welcome`."""
     loop = asyncio.get_running_loop()
     session, epoch, cursor = reader.session, reader.greeting.epoch, reader.cursor
     with core.hub.listen(session) as listener:
-        end = _End(listener)
+        end = _End(core, listener)
         with core.hub.place(session, reader.client, reader.conn, end.close) as place:
             yield PREFACE
-            yield _sse(encode(welcome(core, session, reader.greeting)))
+            yield _sse(encode(core.welcome(session, reader.greeting)))
             core.hub.greeted(session, reader.client, place)
             if not reader.greeting.replay:
                 async for out in delivery.snapshot(core.store, session):
@@ -85,7 +85,7 @@ async def stream(core: Core, reader: Reader, pace: Pace) -> AsyncIterator[bytes]
                         elif loop.time() >= beat:
                             beat = loop.time() + pace.heartbeat
                             yield _sse(encode(Ping()))
-            yield _sse(encode(end.said or goaway()))
+            yield _sse(encode(end.said or core.goaway()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ async def poll(core: Core, reader: Reader, wait: float) -> Polled:
     session, cursor = reader.session, reader.cursor
     out: list[delivery.Outgoing] = []
     with core.hub.listen(session) as listener:
-        end = _End(listener)
+        end = _End(core, listener)
         with core.hub.place(session, reader.client, reader.conn, end.close) as place:
             if not reader.greeting.replay:
                 out = [page async for page in delivery.snapshot(core.store, session)]
@@ -116,8 +116,8 @@ async def poll(core: Core, reader: Reader, wait: float) -> Polled:
         raise HttpError(409, "conflict", end.said.data.reason)
     frames = [msgspec.Raw(each.body) for each in out]
     if core.hub.draining.is_set():
-        frames.append(msgspec.Raw(encode(goaway())))
-    greeting = msgspec.Raw(encode(welcome(core, session, reader.greeting)))
+        frames.append(msgspec.Raw(encode(core.goaway())))
+    greeting = msgspec.Raw(encode(core.welcome(session, reader.greeting)))
 
     async def sent() -> None:
         core.hub.greeted(session, reader.client, place)

@@ -113,13 +113,17 @@ class Accepted:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """The command was not taken. `final`: its csn is used up. `expect`: the csn that is due."""
+    """The command was not taken. `final`: its csn is used up. `expect`: the csn that is due.
+
+    `retry_after_ms`: when it may be offered again.
+    """
 
     code: ErrorCode
     message: str
     csn: int
     final: bool
     expect: int | None = None
+    retry_after_ms: int | None = None
 
 
 # -------------------------------------------------------------------------------------------- reading back

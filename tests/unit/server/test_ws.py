@@ -11,7 +11,9 @@ from starlette.websockets import WebSocketDisconnect
 from edchat_protocol.artifacts import Artifact
 from edchat_protocol.frames import MessageData, MessageFrame, StatusData, StatusFrame, ToolExecution, ToolExecutionData
 from edchat_server.audit import AuditLog
+from edchat_server.door import Door
 from edchat_server.hub import Hub
+from edchat_server.limits import Caps
 from edchat_server.store import Claim, Command, Say, SqliteStore
 from edchat_server.ws import serve
 
@@ -56,7 +58,7 @@ class Socket:
 
 
 def core_of(store: SqliteStore) -> Any:
-    return SimpleNamespace(store=store, hub=Hub(), audit=AuditLog(None))
+    return SimpleNamespace(store=store, hub=Hub(), audit=AuditLog(None), door=Door(Caps()))
 
 
 async def claimed(store: SqliteStore, text: str) -> Claim:
@@ -122,7 +124,7 @@ def test_a_peer_that_reads_nothing_is_cut_off_and_leaves_no_task(tmp_path: Path)
 def test_a_peer_that_says_nothing_is_sent_away() -> None:
     async def main() -> None:
         peer = Socket("edchat.v2")
-        await serve(peer, SimpleNamespace(), patience=0.05)  # type: ignore[arg-type]
+        await serve(peer, SimpleNamespace(door=Door(Caps())), patience=0.05)  # type: ignore[arg-type]
         assert peer.closed == [4408]
 
     asyncio.run(main())
