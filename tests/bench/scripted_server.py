@@ -22,6 +22,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from edchat_server.app import BuiltAgent, create_app
+from edchat_server.limits import Caps
 from edchat_server.settings import Settings
 
 SHORT = ["The", "story", "is", "in", "the", "backlog:", "Sign", "in", "with", "a", "passkey,", "P2,", "Security."]
@@ -73,7 +74,8 @@ def build(_: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:
 
 
 if __name__ == "__main__":
-    settings = Settings(data_dir=Path(sys.argv[2]), port=int(sys.argv[1]))
+    no_limits = Caps(commands_per_10s=10**6, command_burst=10**6, frames_per_second=10**6)  # one client is a crowd here
+    settings = Settings(data_dir=Path(sys.argv[2]), port=int(sys.argv[1]), caps=no_limits)
     uvicorn.run(
         create_app(settings, build=build), host="127.0.0.1", port=settings.port, ws="websockets-sansio",
         ws_per_message_deflate=False, log_level="warning", timeout_graceful_shutdown=3,

@@ -276,7 +276,7 @@ class Peer:
             else:
                 client.resend_later(frame.data.expect, now)
         else:
-            client.resend_later(csn, now + _RESEND_AFTER)
+            client.resend_later(csn, now + (frame.data.retry_after_ms or 1000 * _RESEND_AFTER) / 1000)
 
     def _complaint(self, frame: ErrorFrame) -> None:
         client = self._client
