@@ -115,7 +115,7 @@ class Stats:
     """What went through. Times are of `time.monotonic`."""
 
     connects: list[float] = field(default_factory=list)
-    heads: list[bytes] = field(default_factory=list)
+    heads: list[tuple[float, bytes]] = field(default_factory=list)
     up: int = 0
     down: int = 0
     cuts: int = 0
@@ -206,11 +206,8 @@ class Line:
         self._task: asyncio.Task[None] | None = None
         self._how: How = FIN
         self.sent: dict[Direction, int] = {"up": 0, "down": 0}
-
-    @property
-    def websocket(self) -> bool:
-        """Whether a WebSocket was asked for."""
-        return b"\r\nupgrade: websocket" in self.head.lower()
+        self.scanners: dict[Direction, FrameScanner] = {"up": FrameScanner(), "down": FrameScanner()}
+        """They count only where the script cuts by frames."""
 
     def cut(self, how: How = RST) -> None:
         """End it now; or let it fall silent both ways."""
@@ -244,7 +241,6 @@ class Line:
             ]
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             self._how = next(iter(done)).result()
-            stats.cuts += any(way.cut is not None for way in (script.up, script.down))
         except asyncio.CancelledError:
             stats.cuts += 1
         except OSError:
@@ -252,16 +248,18 @@ class Line:
         finally:
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for side in (self._client, self._server):
-                if side is not None:
-                    _shut(side, self._how)
+            try:
+                await asyncio.gather(*pumps, return_exceptions=True)
+            finally:  # the proxy may end in this very moment
+                for side in (self._client, self._server):
+                    if side is not None:
+                        _shut(side, self._how)
 
     async def _pump(
         self, direction: Direction, source: socket.socket, sink: socket.socket, way: _Way, stats: Stats, first: bytes
     ) -> How:
         """Forward until the source ends or the script cuts; return how to end."""
-        loop, scanner = asyncio.get_running_loop(), FrameScanner()
+        loop = asyncio.get_running_loop()
         held = _Held(way) if way.hold else None
         silent = self._silent[direction]
 
@@ -276,7 +274,7 @@ class Line:
                 stats.down += len(piece)
 
         async def take(chunk: bytes) -> How | None:
-            room = _room(way.cut, chunk, self.sent[direction], scanner)
+            room = _room(way.cut, chunk, self.sent[direction], self.scanners[direction])
             piece = chunk if room is None else chunk[:room]
             for part in (held.add(piece) if held else [piece]):
                 await self._paced(forward, part, way.rate)
@@ -288,6 +286,7 @@ class Line:
                 await asyncio.Event().wait()
             if chunk:
                 how = await take(chunk)
+                stats.cuts += how is not None
                 if how == SILENT:
                     silent.set()
                     continue
@@ -416,6 +415,7 @@ class FaultProxy:
         self._next: deque[Script] = deque()
         self._listening: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: set[socket.socket] = set()
 
     @property
     def url(self) -> str:
@@ -435,45 +435,51 @@ class FaultProxy:
     async def __aenter__(self) -> "FaultProxy":
         sock = self._listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
         sock.setblocking(False)
-        self._spawn(self._accept(sock))
+        asyncio.get_running_loop().add_reader(sock, self._accept)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        assert self._listening is not None
+        asyncio.get_running_loop().remove_reader(self._listening)
+        self._listening.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:  # of tasks that were cancelled before they began
+            client.close()
+
+    def _accept(self) -> None:
         assert self._listening is not None
-        self._listening.close()
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self, listening: socket.socket) -> None:
-        while True:
-            client, _ = await asyncio.get_running_loop().sock_accept(listening)
+        with suppress(BlockingIOError):
+            client, _ = self._listening.accept()
             client.setblocking(False)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.stats.connects.append(time.monotonic())
-            if self.open:
-                self._spawn(self._serve(client, len(self.stats.connects)))
-            else:
+            if not self.open:
                 _shut(client, RST)
+                return
+            self._clients.add(client)
+            task = asyncio.get_running_loop().create_task(self._serve(client, len(self.stats.connects)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, client: socket.socket, number: int) -> None:
         try:
             head = await _head(client)
-        except (OSError, asyncio.CancelledError):
-            client.close()
-            return
-        self.stats.heads.append(head)
-        script = self._next.popleft() if self._next else self.default(head)
-        line = self.lines[number] = Line(number, head, script, client)
-        try:
-            await line.run(self.target, self.stats)
+            if not head:  # thought better of it
+                return
+            self.stats.heads.append((time.monotonic(), head))
+            script = self._next.popleft() if self._next else self.default(head)
+            line = self.lines[number] = Line(number, head, script, client)
+            try:
+                await line.run(self.target, self.stats)
+            finally:
+                del self.lines[number]
+        except OSError:
+            pass  # the client went away before it said what it wants
         finally:
-            del self.lines[number]
+            client.close()
+            self._clients.discard(client)
 
 
 async def _head(client: socket.socket) -> bytes:
