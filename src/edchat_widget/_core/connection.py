@@ -156,7 +156,7 @@ class Connection:
         self._pong_timeout = PONG_TIMEOUT if guaranteed else PONG_TIMEOUT_V1
         # At once, for the badge shows the latency; the rhythm after it starts at a random phase.
         self._timers = {"ping": now, "stable": now + STABLE_AFTER}
-        if self.way == "http":
+        if self.way == "http" and guaranteed:
             self._timers["rotate"] = now + ROTATE_AFTER
         self._look_later(now)
 

@@ -1,26 +1,55 @@
-"""The HTTP carrier: commands by POST, events as a stream of server-sent events. The very same frames."""
+"""The HTTP carrier: commands by POST, events as a stream or by long poll. The very same frames."""
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from urllib.parse import quote
+from typing import Protocol
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 
 from edchat_protocol import SUBPROTOCOL_V2
-from edchat_protocol.codec import encode
-from edchat_protocol.frames import HelloData, Pong
+from edchat_protocol.codec import decode_down, encode
+from edchat_protocol.errors import FrameError
+from edchat_protocol.frames import Goaway, HelloData, Pong
+from edchat_widget._core.buffering import HeldStreams
 from edchat_widget._core.carriers import Way
-from edchat_widget.errors import ConnectionLost, EdChatError
+from edchat_widget.errors import ConnectError, ConnectionLost, EdChatError, RemoteProtocolError
 
-from .transport import Endpoint, late, refusal, unreachable
+from .polls import Polls
+from .requests import body_of, broken, client_for, opening, refused
+from .stream import HeldBack, open_stream
+from .transport import Endpoint, Transport, closed, refusal
 
 _log = logging.getLogger("edchat.client.connection")
-_LIMITS = httpx.Timeout(10.0, read=25.0)
 _BATCH = 50
+_TRIES = 2
+HELD = HeldStreams()
+"""What this process found out about servers' streams."""
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    @property
+    def way(self) -> Way:
+        """How they travel."""
+
+    @property
+    def heard_at(self) -> float:
+        """When the last bytes came."""
+
+    @property
+    def suspicions(self) -> int:
+        """How often it looked as if something held them back."""
+
+    def frames(self) -> AsyncIterator[bytes]:
+        """Yield them."""
+
+    async def aclose(self) -> None:
+        """Give it up."""
 
 
 class _Answer(msgspec.Struct):
@@ -28,25 +57,32 @@ class _Answer(msgspec.Struct):
 
 
 class HttpTransport:
-    """Frames over POST and one event stream."""
+    """Frames over POST and a source. `server` is what `held` knows the server by."""
 
-    def __init__(self, client: httpx.AsyncClient, stream: httpx.Response, hello: HelloData) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, source: Source, hello: HelloData, *, server: str, held: HeldStreams
+    ) -> None:
         self._client = client
-        self._stream = stream
+        self._source = source
         self._hello = hello
+        self._server = server
+        self._held = held
         self._path = f"/v2/sessions/{quote(hello.session)}/frames"
+        self._loop = asyncio.get_running_loop()
+        self._answered_at = 0.0
+        self._goaway: Goaway | None = None
         self._out: asyncio.Queue[bytes] = asyncio.Queue()
         self._in: asyncio.Queue[bytes | EdChatError] = asyncio.Queue()
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
 
     @property
     def way(self) -> Way:
-        """A stream of events."""
-        return "http"
+        """A stream, or polls."""
+        return self._source.way
 
     @property
     def subprotocol(self) -> str | None:
-        """Always version 2: the origin has no such routes."""
+        """Always version 2."""
         return SUBPROTOCOL_V2
 
     async def send(self, raw: bytes) -> None:
@@ -62,12 +98,12 @@ class HttpTransport:
         return item
 
     async def close(self, code: int = 1000, reason: str = "") -> None:  # noqa: ARG002
-        """End the stream."""
+        """End it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(httpx.HTTPError):
-            await self._stream.aclose()
+            await self._source.aclose()
             await self._client.aclose()
 
     def abort(self) -> None:
@@ -76,12 +112,41 @@ class HttpTransport:
             task.cancel()
 
     async def _read(self) -> None:
+        suspicions = 0
         try:
-            async for event in events_of(self._stream):
-                self._in.put_nowait(event)
-            self._in.put_nowait(ConnectionLost("The event stream ended."))
+            async for frame in self._source.frames():
+                self._note_goaway(frame)
+                self._in.put_nowait(frame)
+                if self._source.suspicions > suspicions:
+                    suspicions = self._source.suspicions
+                    self._suspect()
+            self._in.put_nowait(self._ended())
+        except EdChatError as exc:
+            self._in.put_nowait(exc)
+        except httpx.ReadTimeout as exc:
+            # Heartbeats are due every ten seconds. If commands are answered meanwhile, the server is not dead.
+            if self._answered_at > self._source.heard_at:
+                self._suspect()
+            self._in.put_nowait(broken(exc))
         except httpx.HTTPError as exc:
-            self._in.put_nowait(_broken(exc))
+            self._in.put_nowait(self._ended() if self._goaway else broken(exc))
+
+    def _suspect(self) -> None:
+        now = self._loop.time()
+        self._held.suspect(self._server, now)
+        if self._held.known(self._server, now):
+            self._in.put_nowait(ConnectionLost("Something on the way holds the event stream back."))
+
+    def _note_goaway(self, frame: bytes) -> None:
+        if frame.startswith(b'{"type":"goaway"'):
+            with suppress(FrameError):
+                said = decode_down(frame)
+                self._goaway = said if isinstance(said, Goaway) else None
+
+    def _ended(self) -> ConnectionLost:
+        if self._goaway is None:
+            return ConnectionLost("The event stream ended.")
+        return closed(self._goaway.data.code, self._goaway.data.reason)
 
     async def _write(self) -> None:
         while True:
@@ -94,73 +159,82 @@ class HttpTransport:
                 self._in.put_nowait(exc)
                 return
             except httpx.HTTPError as exc:
-                self._in.put_nowait(_broken(exc))
+                self._in.put_nowait(broken(exc))
                 return
 
     async def _post(self, frames: list[bytes]) -> None:
-        pings = [f for f in frames if f.startswith(b'{"type":"ping"')]
         body = b'{"client":%s,"conn":%d,"frames":[%s]}' % (
             msgspec.json.encode(self._hello.client), self._hello.conn, b",".join(frames))
-        began = time.monotonic()
-        response = await self._client.post(
-            self._path, content=body, headers={"Content-Type": "application/json"})
-        if response.status_code not in (200, 409):
-            raise refusal(response.status_code, response.headers.get("Retry-After"))
-        answered = False
-        for raw in msgspec.json.decode(response.content, type=_Answer).acks:
-            self._in.put_nowait(bytes(raw))
-            answered = answered or b'"pong"' in bytes(raw)
-        if pings and not answered and time.monotonic() - began < 60:
+        raw = await self._answer_to(body)
+        self._answered_at = self._loop.time()
+        try:
+            answer = msgspec.json.decode(raw, type=_Answer)
+        except msgspec.DecodeError as exc:
+            raise RemoteProtocolError("What answered a command is no chat server.") from exc
+        ponged = False
+        for ack in answer.acks:
+            self._in.put_nowait(bytes(ack))
+            ponged = ponged or bytes(ack).startswith(b'{"type":"pong"')
+        if not ponged and any(f.startswith(b'{"type":"ping"') for f in frames):
             # The request's own round trip is as good a pong as any.
             self._in.put_nowait(encode(Pong()))
 
+    async def _answer_to(self, body: bytes) -> bytes:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                async with self._client.stream(
+                    "POST", self._path, content=body, headers={"Content-Type": "application/json"}
+                ) as response:
+                    if response.status_code not in (200, 409):
+                        raise await refused(response)
+                    return await body_of(response)
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                # A connection that the server let go while it was idle; what is sent twice is taken once.
+                if attempt == _TRIES:
+                    raise
+        raise ConnectionLost("The connection broke.")
 
-def _broken(exc: httpx.HTTPError) -> ConnectionLost:
-    _log.debug("the connection broke: %s", type(exc).__name__)
-    return ConnectionLost("The connection broke.")
 
-
-async def connect_http(endpoint: Endpoint, hello: HelloData) -> HttpTransport:
-    """Open the session's event stream.
+async def connect_http(endpoint: Endpoint, hello: HelloData, *, held: HeldStreams = HELD) -> Transport:
+    """Open the session's event stream, or poll where streams do not get through, or speak as the origin does.
 
     Raises:
         ConnectError, Timeout, Refused
     """
-    client = httpx.AsyncClient(
-        base_url=endpoint.url, headers=endpoint.headers, timeout=_LIMITS, trust_env=not endpoint.loopback)
-    params: dict[str, str | int] = {"client": hello.client, "conn": hello.conn, "cursor": hello.cursor}
-    params |= {"csn": hello.csn}
-    if hello.epoch:
-        params["epoch"] = hello.epoch
-    request = client.build_request(
-        "GET", f"/v2/sessions/{quote(hello.session)}/events", params=params,
-        headers={"Accept": "text/event-stream"})
+    client = client_for(endpoint)
     try:
-        stream = await client.send(request, stream=True)
-        if stream.status_code != 200:
-            await stream.aclose()
-            raise refusal(stream.status_code, stream.headers.get("Retry-After"))
-    except httpx.TimeoutException as exc:
+        async with opening():
+            source = await _source(client, hello, _name(endpoint), held)
+            return HttpTransport(client, source, hello, server=_name(endpoint), held=held)
+    except ConnectError as exc:
         await client.aclose()
-        raise late() from exc
-    except httpx.HTTPError as exc:
-        await client.aclose()
-        raise unreachable(exc) from exc
-    except EdChatError:
+        if exc.status != 404:
+            raise
+        from .origin_http import connect_origin
+
+        return await connect_origin(endpoint, hello.session, exc)
+    except BaseException:
         await client.aclose()
         raise
-    return HttpTransport(client, stream, hello)
 
 
-async def events_of(stream: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the data of each server-sent event."""
-    lines: list[str] = []
-    async for line in stream.aiter_lines():
-        if line.startswith("data:"):
-            lines.append(line[5:].removeprefix(" "))
-        elif not line and lines:
-            yield "\n".join(lines).encode()
-            lines = []
+async def _source(client: httpx.AsyncClient, hello: HelloData, server: str, held: HeldStreams) -> Source:
+    now = asyncio.get_running_loop().time()
+    if not held.known(server, now):
+        try:
+            return await open_stream(client, hello)
+        except HeldBack:
+            _log.info("nothing of the event stream comes through; polling")
+    polls = Polls(client, hello)
+    await polls.greeted()
+    # Only now is it plain that it was the stream, and not a server that is slow in all things.
+    held.found(server, now)
+    return polls
+
+
+def _name(endpoint: Endpoint) -> str:
+    parts = urlsplit(endpoint.url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 async def get_json(endpoint: Endpoint, path: str, params: dict[str, str]) -> bytes:
@@ -169,15 +243,8 @@ async def get_json(endpoint: Endpoint, path: str, params: dict[str, str]) -> byt
     Raises:
         ConnectError, Timeout, Refused
     """
-    async with httpx.AsyncClient(
-        base_url=endpoint.url, headers=endpoint.headers, timeout=_LIMITS, trust_env=not endpoint.loopback,
-    ) as client:
-        try:
-            response = await client.get(path, params=params)
-        except httpx.TimeoutException as exc:
-            raise late() from exc
-        except httpx.HTTPError as exc:
-            raise unreachable(exc) from exc
+    async with client_for(endpoint) as client, opening():
+        response = await client.get(path, params=params)
     if response.status_code != 200:
-        raise refusal(response.status_code, response.headers.get("Retry-After"))
+        raise refusal(response.status_code, response.headers.get("Retry-After"), response.content)
     return response.content

@@ -125,6 +125,21 @@ _LET_IN = "Set EDCHAT_TOKEN or Chat(token=…)."
 _MOVED = "This address leads to another one, perhaps to a login page. Give the address of the chat server itself."
 
 
+def closed(code: int, reason: str) -> ConnectionLost:
+    """Return the error for a connection that the server closed with a code."""
+    words = {
+        1001: "The server is going away.", 1011: "The server had an error.", 1012: "The server restarts.",
+        1013: "The server is overloaded.", 4409: "Another connection of this chat took over.",
+        4413: "The server could not get rid of its news fast enough.",
+        4429: "The server has too many connections or commands of this chat.",
+        4501: "The server wants a fresh token.", 4502: "The server wants a valid token.",
+        4503: "The server does not let this client in.",
+    }
+    text = words.get(code) or reason or f"The server closed the connection ({code})."
+    hint = _LET_IN if code in (4501, 4502, 4503) else None
+    return ConnectionLost(text, close_code=code, hint=hint)
+
+
 def unauthorized() -> Refused:
     """Return the error for a token that is missing, wrong or expired."""
     return Refused("The server wants a valid token.", code="unauthorized", hint=_LET_IN)
@@ -139,7 +154,8 @@ def refusal(
     through.
     """
     said = _said(body)
-    foreign = said is None and carrier == "ws"
+    # Our own server does not know the route where something on the way took the wish for an upgrade out.
+    foreign = carrier == "ws" and (said is None or status in _NO_UPGRADE)
     if status == 401 and not foreign:
         return unauthorized()
     if status == 403 and not foreign:
@@ -157,6 +173,9 @@ def refusal(
     text = words.get(status, f"The server answered with HTTP status {status}.")
     return ConnectError(
         text, status=status, retry_after=asked, hint=hint, blocked=_blocked(status) if foreign else None)
+
+
+_NO_UPGRADE = {400, 404, 405, 426}
 
 
 def seconds(retry_after: str | None, now: datetime | None = None) -> float | None:

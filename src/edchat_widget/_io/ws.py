@@ -19,7 +19,7 @@ from edchat_protocol import SUBPROTOCOL_V1, SUBPROTOCOL_V2
 from edchat_widget._core.carriers import Way
 from edchat_widget.errors import ConnectError, ConnectionLost
 
-from .transport import Endpoint, late, mapped, refusal
+from .transport import Endpoint, closed, late, mapped, refusal
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -137,11 +137,4 @@ def _cut_off() -> ConnectError:
 def _lost(exc: ConnectionClosed) -> ConnectionLost:
     if exc.rcvd is None:
         return ConnectionLost("The connection was cut.", close_code=1006)
-    words = {
-        1001: "The server is going away.", 1011: "The server had an error.", 1012: "The server restarts.",
-        1013: "The server is overloaded.", 4409: "Another connection of this chat took over.",
-        4502: "The server wants a valid token.", 4503: "The server does not let this client in.",
-    }
-    code = exc.rcvd.code
-    text = words.get(code) or exc.rcvd.reason or f"The server closed the connection ({code})."
-    return ConnectionLost(text, close_code=code)
+    return closed(exc.rcvd.code, exc.rcvd.reason)
