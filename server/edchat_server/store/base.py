@@ -161,8 +161,9 @@ class Page:
 class Claim:
     """The right to carry out one attempt of a run.
 
-    `attempt` counts all claims; `tries` those that ended without a word (a crash), which is what makes a
-    run poisonous. `cancel`: its cancellation was accepted before this claim.
+    `attempt` counts all claims; `tries` those since the last step that was done, this one too: a run that
+    ends the server again and again at one step is poison, one that gets on is not. `cancel`: its
+    cancellation was accepted before this claim.
     """
 
     run: str

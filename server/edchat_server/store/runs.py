@@ -61,6 +61,11 @@ def close(conn: Connection, run: str, state: RunState, error: str | None, *, now
     trim.note(conn, run, last_seq, now)
 
 
+def gets_on(conn: Connection, run: str) -> None:
+    """Count tries anew: a step is done, so whatever ended earlier attempts does not stop this run."""
+    conn.execute("UPDATE runs SET tries = 1 WHERE id = ? AND tries <> 1", (run,))
+
+
 def park(conn: Connection, run: str) -> None:
     """Back into the queue. It does not count as a try: nothing went wrong."""
     conn.execute("UPDATE runs SET state = 'queued', tries = tries - 1 WHERE id = ?", (run,))

@@ -19,6 +19,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from edchat_server import failpoints
 from edchat_server.sql import Connection, Dialect
 
+from . import runs
 from .base import Fenced, Store
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ class FencedSaver(BaseCheckpointSaver[str]):
     ) -> RunnableConfig:
         """Save a checkpoint. Raises `Fenced`."""
         return await self._fenced(
-            config, lambda rows: rows.put(config, checkpoint, metadata, new_versions)
+            config, lambda rows: rows.put(config, checkpoint, metadata, new_versions), gets_on=True
         )
 
     async def aput_writes(
@@ -128,14 +129,21 @@ class FencedSaver(BaseCheckpointSaver[str]):
         """Return the next version of a channel."""
         return SqliteSaver.get_next_version(self, current, channel)  # type: ignore[arg-type]
 
-    async def _fenced(self, config: RunnableConfig, write: Callable[[BaseCheckpointSaver[str]], T]) -> T:
+    async def _fenced(
+        self, config: RunnableConfig, write: Callable[[BaseCheckpointSaver[str]], T], *, gets_on: bool = False
+    ) -> T:
         run = config["configurable"].get(RUN_KEY)
         fence = config["configurable"].get(FENCE_KEY)
         if run is None or fence is None:
             raise Fenced("a checkpoint without a run")
 
+        def work(conn: Connection) -> T:
+            if gets_on:
+                runs.gets_on(conn, run)
+            return write(self._rows(conn))
+
         result = await self._store.fenced(
-            lambda conn: write(self._rows(conn)),
+            work,
             session=config["configurable"]["thread_id"], run=run, fence=fence,
         )
         failpoints.reach("checkpoint_committed")
