@@ -4,6 +4,7 @@ The model follows the text of the last user message, with other words at each ca
 shows:
 
 ``make A | B``   calls create_story once for each title, then reports in many tokens
+``push KIND TITLE`` calls push_KIND, and create_story beside it, where EXTERNAL_API names the API to push to
 ``slow N``       streams N tokens, one every 20 ms
 ``big N``        streams one answer of N characters
 ``history``      answers with all user texts that it was given
@@ -13,6 +14,7 @@ shows:
 import argparse
 import asyncio
 import json
+import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -22,6 +24,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from tests import external_api
 
 from edchat_server.__main__ import add_options, serve
 from edchat_server.agent.graph import build_agent
@@ -75,7 +78,14 @@ class ScriptedModel(BaseChatModel):
                 AIMessageChunk(content=f"Let me see ({flavour})."),
                 AIMessageChunk(content="", tool_call_chunks=calls),
             ]
-        if verb == "make":
+        if verb == "push" and isinstance(messages[-1], HumanMessage):
+            kind, _, title = rest.partition(" ")
+            names = (f"push_{kind}", "create_story")
+            return [AIMessageChunk(content="", tool_call_chunks=[
+                {"name": name, "args": json.dumps({"title": title}), "id": f"call_{flavour}_{n}", "index": n}
+                for n, name in enumerate(names)
+            ])]
+        if verb in ("make", "push"):
             return [AIMessageChunk(content=f"word{n}-{flavour} ") for n in range(10)]
         if verb == "slow":
             return [AIMessageChunk(content=f"t{n} ") for n in range(int(rest))]
@@ -98,7 +108,9 @@ def main() -> int:
         if name == "missing":
             return BuiltAgent(agent=None, name="nobody", reason="there is no model")
         model = ScriptedModel(pause=given.pause)
-        return BuiltAgent(agent=build_agent(model, checkpointer=checkpointer), name="scripted", offline=True)
+        api = os.environ.get("EXTERNAL_API")
+        agent = build_agent(model, checkpointer=checkpointer, more_tools=external_api.tools(api) if api else ())
+        return BuiltAgent(agent=agent, name="scripted", offline=True)
 
     if not given.open:
         return serve(given, build=build)

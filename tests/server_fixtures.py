@@ -105,7 +105,7 @@ class ServerProcess:
 
 def environment(**extra: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("EDCHAT_")}
-    paths = [str(ROOT / "server"), str(ROOT / "src")]
+    paths = [str(ROOT / "server"), str(ROOT / "src"), str(ROOT)]
     return kept | {"PYTHONPATH": os.pathsep.join(paths), "EDCHAT_TOKEN": ""} | extra
 
 

@@ -16,6 +16,7 @@ ErrorCode = Literal[
     "unavailable",  # the agent cannot answer now
     "model_error",  # the language model's own refusal
     "tool_error",  # a tool failed
+    "uncertain",  # whether a tool had its effect outside the server is not known
     "rate_limited",
     "internal",
 ]

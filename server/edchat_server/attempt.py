@@ -20,7 +20,7 @@ from .audit import AuditLog
 from .failures import UNAVAILABLE, describe, scrub
 from .hub import Hub
 from .journal import Journal
-from .scope import LedgerScope
+from .scope import ADVICE, LedgerFailed, LedgerScope
 from .store import Claim, Fenced, Store, StoreError
 from .store.base import session_lock
 from .store.saver import FENCE_KEY, RUN_KEY
@@ -68,6 +68,7 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self._translation = Translation(run=self.claim.run, attempt=self.claim.attempt)
+        self._scope = LedgerScope(self.store, self.claim)
         self._stop_wanted = self.claim.cancel
 
     def look(self) -> None:
@@ -86,11 +87,11 @@ class Attempt:
             end = await self._answer_or_fail()
             failpoints.reach("finish_before")
             await self._finish_somehow(end)
-        except (Fenced, RunStopped):
-            _log.info("run %s has another owner now", self.claim.run)
-        except StoreError:
+        except (StoreError, LedgerFailed):
             await asyncio.sleep(1)  # or a database that refuses only some writes would have the model asked in a loop
             await self._requeue()
+        except (Fenced, RunStopped):
+            _log.info("run %s has another owner now", self.claim.run)
         except asyncio.CancelledError:
             if not self._parking:
                 raise
@@ -119,17 +120,16 @@ class Attempt:
                 ErrorData(error=UNAVAILABLE, message=UNAVAILABLE, code="unavailable", retryable=True,
                           hint=self.reason)
             )
+        scope = self._scope
+        await scope.recall()
         if self.claim.tries > MAX_TRIES:
             text = f"The server stopped {MAX_TRIES} times while it answered this message."
             return self._failed(ErrorData(error=text, message=text, code="internal", retryable=True))
-        scope = self._scope = LedgerScope(
-            self.store, self.claim, await self.store.effects_of(self.claim.run)
-        )
         source = await self._prepare(self.agent)
         if source is _AT_END:
             return _End(state="completed")
         if self._may_stop():
-            return self._cancelled()
+            return self._stopped_early()
         self._consumer = asyncio.create_task(
             self._consume(self.agent, source, scope), name=f"edchat-agent-{self.claim.run}"
         )
@@ -137,7 +137,7 @@ class Attempt:
             await self._consumer
         except (asyncio.CancelledError, Exception):
             if self._stopped and not self._parking:
-                return self._cancelled()
+                return self._stopped_early()
             raise
         return _End(state="completed")
 
@@ -213,7 +213,8 @@ class Attempt:
 
     def _may_stop(self) -> bool:
         """Whether to stop here: not between what a tool did and the event that shows it."""
-        return self._stop_wanted and not self._scope.acted & self._translation.busy_steps
+        wanted = self._stop_wanted or self._scope.doubt is not None
+        return wanted and not self._scope.acted & self._translation.busy_steps
 
     def _stop_if_wanted(self) -> None:
         if self._consumer is not None and self._may_stop():
@@ -245,10 +246,19 @@ class Attempt:
             lambda conn: self.store.checkpoints.prune(conn, session), locks=(session_lock(session),)
         )
 
-    def _cancelled(self) -> _End:
+    def _stopped_early(self) -> _End:
+        if self._scope.doubt is not None:
+            return self._uncertain(self._scope.doubt)
         return _End(state="cancelled", frames=self._translation.stop(self.clock()))
 
+    def _uncertain(self, unknown: str) -> _End:
+        error = ErrorData(error=unknown, message=unknown, code="uncertain", hint=ADVICE)
+        ended = self._translation.stop(self.clock())
+        return _End(state="uncertain", frames=[*ended, self._error(error)], error=unknown)
+
     def _failed(self, error: ErrorData) -> _End:
+        if self._scope.open:
+            return self._uncertain(" ".join(self._scope.open.values()))
         ended = self._translation.stop(self.clock(), "The run failed.")
         return _End(state="failed", frames=[*ended, self._error(error)], error=error.error)
 

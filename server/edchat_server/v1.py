@@ -71,8 +71,8 @@ class Projection:
         if status not in FINAL_RUN_STATES:
             return []
         self._turns.pop(event.run or "", None)
-        if status == "failed":
-            return []
+        if status in ("failed", "uncertain"):
+            return []  # the error that came before it has ended the turn
         content = "\n\n".join(text for text in turn.texts.values() if text)
         artifacts = tuple(a for found in turn.artifacts.values() for a in found)
         return [

@@ -13,6 +13,7 @@ from langgraph.types import Command
 
 from edchat_server.backlog import BacklogError
 
+from .external import EffectUncertain, NotDone
 from .models import ModelError
 from .scope import RunStopped
 from .text import whole_json
@@ -55,7 +56,9 @@ class ToolGuard(AgentMiddleware[Any, Any, Any]):
             raise
         except BacklogError as exc:
             return _failure(call, str(exc), {"code": exc.code, "field": exc.field})
-        except ToolException as exc:
+        except EffectUncertain as exc:
+            return _failure(call, str(exc), {"code": "uncertain"})
+        except (ToolException, NotDone) as exc:
             return _failure(call, str(exc), {"code": "tool_error"})
         except Exception:
             # Whatever a tool can throw, the user must read that it failed, and the model must be able to

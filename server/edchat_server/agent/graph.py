@@ -1,8 +1,10 @@
 """The agent's graph: model, tools, model, until the model has nothing more to call."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from langchain.agents import create_agent
+from langchain.tools import BaseTool
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer
@@ -18,15 +20,20 @@ MAX_STEPS = 60
 AgentGraph = CompiledStateGraph[Any, Any, Any, Any]
 
 
-def build_agent(model: BaseChatModel, *, checkpointer: Checkpointer) -> AgentGraph:
+def build_agent(
+    model: BaseChatModel, *, checkpointer: Checkpointer, more_tools: Sequence[BaseTool] = ()
+) -> AgentGraph:
     """Return the graph that answers one user message.
+
+    `more_tools` are added to those of the backlog. One that acts outside our database does so through
+    `RunScope.external`, or a crash can make it act twice.
 
     Run it with ``context=`` a `RunScope`, ``durability="sync"`` and ``configurable={"thread_id": session}``:
     with any other durability a crash can repeat an effect under another tool_call_id.
     """
     agent = create_agent(
         model,
-        backlog_tools(),
+        [*backlog_tools(), *more_tools],
         system_prompt=SYSTEM_PROMPT,
         middleware=[ModelGuard(), ToolGuard()],
         context_schema=RunScope,

@@ -5,6 +5,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from edchat_server.backlog import Backlog
 
+from .external import External
+
 T = TypeVar("T")
 
 
@@ -20,7 +22,7 @@ class RunStopped(Exception):
 class RunScope(Protocol):
     """The run that a tool call belongs to.
 
-    `session` names the conversation, `run_id` the run. Both methods pass on what `work` raises, unchanged,
+    `session` names the conversation, `run_id` the run. `effect` and `read` pass on what `work` raises, unchanged,
     after the transaction was rolled back.
     """
 
@@ -39,6 +41,17 @@ class RunScope(Protocol):
 
         A second call with the same id returns the stored result and does nothing. `work` depends on the
         backlog alone and returns what JSON can hold.
+        """
+        ...
+
+    async def external(self, tool_call_id: str, call: External) -> dict[str, Any]:
+        """Have an effect outside the database, at most once for this run and tool call, and return its result.
+
+        A second call with the same id returns the stored result, or finds out first what became of the first.
+
+        Raises:
+            NotDone: it certainly did not happen, and the model may try something else.
+            EffectUncertain: nobody knows. The run ends.
         """
         ...
 

@@ -177,6 +177,18 @@ class Claim:
     cancel: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """What is known of a tool call that acts outside the database.
+
+    `result`: it is done. `again`: it was begun before, and how that ended is not known. `doubt`: nor will it be.
+    """
+
+    result: Result | None = None
+    again: bool = False
+    doubt: bool = False
+
+
 class Store(Protocol):
     """The database, seen from the server. Every method is one transaction; all raise `StoreError`."""
 
@@ -286,6 +298,24 @@ class Store(Protocol):
 
     async def effects_of(self, run: str) -> frozenset[str]:
         """Return the tool calls of a run whose effect is in the database."""
+
+    async def intend(self, claim: Claim, call: str, unknown: str) -> Intent:
+        """Note that tool call `call` is about to act outside the database. Raises `Fenced`.
+
+        `unknown` says to people what will not be known if the run dies there.
+        """
+
+    async def settle(self, claim: Claim, call: str, result: Result) -> None:
+        """Record what an intended call gave. Raises `Fenced`."""
+
+    async def withdraw(self, claim: Claim, call: str) -> None:
+        """Forget an intended call, which certainly did nothing. Raises `Fenced`."""
+
+    async def doubt(self, claim: Claim, call: str) -> None:
+        """Note that nobody will know whether an intended call did anything. Raises `Fenced`."""
+
+    async def intents_of(self, run: str) -> dict[str, tuple[str, bool]]:
+        """Return the run's unsettled calls: `unknown` of each, and whether that was noted as final."""
 
     async def v1_cursor(self, session: str) -> int | None:
         """Return the last seq that a version 1 connection wrote; None: there was none yet."""

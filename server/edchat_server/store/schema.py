@@ -2,7 +2,8 @@
 
 `sessions.trimmed_upto`: up to this seq the log may have holes, where tokens were that nobody needs any more.
 `closed_mids.seq`: the event that made a message's tokens void. `runs.untrimmed`: when the run ended, as long
-as its void tokens are in the log; '' means that they may go at once.
+as its void tokens are in the log; '' means that they may go at once. `intents`: calls of tools that act
+outside the database, from before the call to its result; `doubt`: there will be none.
 """
 
 from collections.abc import Iterable
@@ -58,6 +59,11 @@ def _tables(d: Dialect) -> Iterable[str]:
             ON runs(state, n) WHERE state IN ('queued', 'running', 'cancelling')""",
         f"""CREATE TABLE IF NOT EXISTS tool_calls(
             key TEXT PRIMARY KEY, run TEXT NOT NULL, call TEXT NOT NULL, result {d.blob} NOT NULL) {d.by_key}""",
+        "CREATE INDEX IF NOT EXISTS tool_calls_of_run ON tool_calls(run)",
+        f"""CREATE TABLE IF NOT EXISTS intents(
+            key TEXT PRIMARY KEY, run TEXT NOT NULL, call TEXT NOT NULL, unknown TEXT NOT NULL,
+            doubt BIGINT NOT NULL DEFAULT 0) {d.by_key}""",
+        "CREATE INDEX IF NOT EXISTS intents_of_run ON intents(run)",
     )
 
 

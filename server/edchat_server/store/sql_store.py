@@ -10,7 +10,7 @@ from edchat_protocol.frames import Logged, RunState
 from edchat_server import failpoints
 from edchat_server.sql import Connection
 
-from . import inbox, log, room, runs
+from . import inbox, intents, log, room, runs
 from . import trim as trimming
 from .base import (
     EFFECTS,
@@ -19,6 +19,7 @@ from .base import (
     Claim,
     Command,
     Greeting,
+    Intent,
     Page,
     Quota,
     Refused,
@@ -245,6 +246,26 @@ class SqlStore(ABC):
                 call for (call,) in conn.execute("SELECT call FROM tool_calls WHERE run = ?", (run,))
             )
         )
+
+    async def intend(self, claim: Claim, call: str, unknown: str) -> Intent:
+        """Note that tool call `call` is about to act outside the database. Raises `Fenced`."""
+        return await self._as(claim, lambda conn: intents.intend(conn, claim.run, call, unknown))
+
+    async def settle(self, claim: Claim, call: str, result: Result) -> None:
+        """Record what an intended call gave. Raises `Fenced`."""
+        await self._as(claim, lambda conn: intents.settle(conn, claim.run, call, result))
+
+    async def withdraw(self, claim: Claim, call: str) -> None:
+        """Forget an intended call, which certainly did nothing. Raises `Fenced`."""
+        await self._as(claim, lambda conn: intents.withdraw(conn, claim.run, call))
+
+    async def doubt(self, claim: Claim, call: str) -> None:
+        """Note that nobody will know whether an intended call did anything. Raises `Fenced`."""
+        await self._as(claim, lambda conn: intents.doubt(conn, claim.run, call))
+
+    async def intents_of(self, run: str) -> dict[str, tuple[str, bool]]:
+        """Return the run's unsettled calls: `unknown` of each, and whether that was noted as final."""
+        return await self.read(lambda conn: intents.intents_of(conn, run))
 
 
 def utc_now() -> str:
