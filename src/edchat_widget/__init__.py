@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .events import ChatEvent
     from .metrics import Metrics
     from .reply import PendingRun, Reply
+    from .sessions import SessionEntry
     from .settings import Settings
     from .stories import Story, StoryList
 
@@ -59,6 +60,7 @@ __all__ = [
     "Reply",
     "Report",
     "ServerStartError",
+    "SessionEntry",
     "Settings",
     "SettingsError",
     "StorageError",
@@ -77,7 +79,7 @@ _HOME = {
     "BundledServer": "bundled", "Chat": "chat", "ChatEvent": "events", "Metrics": "metrics", "PendingRun": "reply",
     "Reply": "reply",
     "Report": "diagnosis", "Settings": "settings", "Story": "stories", "StoryList": "stories",
-    "doctor": "diagnosis", "launch": "bundled",
+    "SessionEntry": "sessions", "doctor": "diagnosis", "launch": "bundled",
 }
 
 

@@ -5,7 +5,7 @@ import copy
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from ._io.driver import Driver
+from ._io.conversation import Talk
 from .errors import EdChatError, ServerStartError, Timeout, TransportError, sentences
 from .events import ChatEvent
 from .reply import Reply, check_reachable, is_over, reply_in
@@ -15,7 +15,7 @@ from .view import View
 EventName = Literal["message", "token", "tool", "story", "connection"]
 
 
-async def outcome(driver: Driver, message_id: str, *, timeout: float | None = None) -> Reply:
+async def outcome(driver: Talk, message_id: str, *, timeout: float | None = None) -> Reply:
     """Wait for the answer to a message.
 
     A message that was submitted as `asked` and never written to a socket is taken back where this raises:
@@ -46,7 +46,7 @@ async def outcome(driver: Driver, message_id: str, *, timeout: float | None = No
     raise told
 
 
-def _fate(driver: Driver, message_id: str, error: EdChatError) -> str:
+def _fate(driver: Talk, message_id: str, error: EdChatError) -> str:
     if driver.take_back(message_id, f"Not sent. {error.reason}"):
         return "The message was not sent."
     live = driver.view.connection.state in ("connected", "fallback")
@@ -63,7 +63,7 @@ def _fate(driver: Driver, message_id: str, error: EdChatError) -> str:
 
 
 async def follow(
-    driver: Driver, message_id: str, text: str, put: Callable[[ChatEvent | EdChatError | None], object]
+    driver: Talk, message_id: str, text: str, put: Callable[[ChatEvent | EdChatError | None], object]
 ) -> None:
     """Send a message and `put` what happens until it is answered: events, perhaps an error, then None.
 

@@ -23,8 +23,8 @@ from .events import ChatEvent
 from .metrics import Metrics
 from .panels import panel_of
 from .reply import PendingRun, Reply
-from .sessions import implicit_session
-from .settings import Settings
+from .sessions import SessionEntry, entries, implicit_session
+from .settings import Mode, Settings
 from .stories import StoryList, fetch_stories
 from .view import ConnectionView, View
 
@@ -42,11 +42,12 @@ _SHOWN_TIMEOUT = 0.5  # the panel must appear within a second
 class Chat:
     """A conversation with the agent.
 
-    `url` is the server's address; None means ``EDCHAT_URL``, and without it the bundled server, which is
-    found or started. `session` names the conversation; None is this notebook's own, the same in its next
-    run. `model` is what the bundled server answers with: one that runs with another model is started anew,
-    and its runs go on; None takes what runs. Other arguments are those of `Settings`. The last line
-    ``chat`` of a cell shows the panel; everything here works without it, too.
+    `url` is the server's address; None means ``EDCHAT_URL``, and without it (or as ``"bundled"``) the bundled
+    server, which is found or started. `failover` says whether the bundled server takes over where the one at
+    `url` cannot be reached: ``ask``, ``auto`` or ``never``. `session` names the conversation; None is this
+    notebook's own, the same in its next run. `model` is what the bundled server answers with: one that runs
+    with another model is started anew, and its runs go on; None takes what runs. Other arguments are those of
+    `Settings`. The last line ``chat`` of a cell shows the panel; everything here works without it, too.
 
     Chats of one session in one kernel are one conversation: running ``Chat()`` again is harmless, and the
     newest one's settings hold for all of them.
@@ -68,11 +69,13 @@ class Chat:
         heartbeat_interval: float | None = None,
         max_reconnect_attempts: int | None = None,
         reconnect_interval: float | None = None,
+        failover: Mode | None = None,
     ) -> None:
         settings = Settings.load(
             url=url, session=session, token=token, model=model, data_dir=data_dir,
             enable_websocket=enable_websocket, heartbeat_interval=heartbeat_interval,
             max_reconnect_attempts=max_reconnect_attempts, reconnect_interval=reconnect_interval,
+            failover=failover,
         )
         implicit = implicit_session(settings.notebook, _user_names())
         self._lease = portal.lease()
@@ -247,6 +250,36 @@ class Chat:
         return partial(_end_soon, self._portal, end)
 
     # ---------------------------------------------------------------------------------------------- the life
+
+    def reconnect(self) -> None:
+        """Try to connect now, rather than at the next try that is due. It never waits."""
+        self._post(self._driver.reconnect)
+
+    def failover(self) -> None:
+        """Go on with the server on this machine, where the configured one cannot be reached.
+
+        Messages that were never sent go along; what was sent stays with its server, in doubt, and settles when
+        that one answers again.
+
+        Raises:
+            EdChatError: the configured server answers, or there is none. StorageError: nothing was moved.
+        """
+        self._do(partial(self._conversation.change_server, back=False))
+
+    def failback(self) -> None:
+        """Return to the configured server. What was said on this machine stays in `sessions`.
+
+        Raises:
+            EdChatError: it does not answer yet, or the server on this machine is still at work.
+            StorageError: nothing was moved.
+        """
+        self._do(partial(self._conversation.change_server, back=True))
+
+    @property
+    def sessions(self) -> tuple[SessionEntry, ...]:
+        """This conversation and those on this machine that it led to, the oldest first."""
+        forks = self._do(lambda: self._conversation.forks)
+        return entries(self.settings, self.session, forks)
 
     def clear(self) -> None:
         """Begin a new, empty conversation; the old one stays at the server."""

@@ -1,6 +1,6 @@
 """What `Chat.metrics` returns."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 __all__ = ["Metrics"]
 
@@ -45,6 +45,11 @@ class Metrics:
     ping_p50_ms: float | None = None
     ping_p95_ms: float | None = None
     uptime: float = 0.0
+
+    def counting(self, other: "Metrics") -> "Metrics":
+        """Return these with the other's counts added; times and share are these."""
+        counts = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.type is int}
+        return replace(self, **counts)
 
     def _repr_markdown_(self) -> str:
         rows = (f"| {_WORDS[f.name]} | {self._text(f.name)} |" for f in fields(self))

@@ -16,6 +16,7 @@ from .errors import (
     MessageError,
     Refused,
     ServerStartError,
+    sentences,
 )
 from .stories import Story, story_from, story_from_fields
 from .view import View
@@ -115,7 +116,8 @@ def check_reachable(view: View, cause: EdChatError | None) -> None:
     if isinstance(cause, Refused | ServerStartError):
         raise cause
     reason = view.connection.reason or "There is no connection to the server."
-    raise ConnectError(reason, hint=cause.hint if cause else None)
+    offered = "chat.failover() goes on with the server on this machine." if view.connection.offer else None
+    raise ConnectError(reason, hint=sentences(cause.hint if cause else None, offered) or None)
 
 
 def reply_in(view: View, message_id: str) -> Reply:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -17,6 +17,11 @@ from .errors import SettingsError, plain
 
 __all__ = ["Settings"]
 
+BUNDLED = "bundled"
+"""Given as `url`: the bundled server, whatever the environment names."""
+
+Mode = Literal["ask", "auto", "never"]
+
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
@@ -26,9 +31,12 @@ _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 class Settings:
     """One chat's settings. `load` reads them; a constructor's argument wins over the environment.
 
-    `url`: the server's address, http(s); None: the bundled server. `session`: None is this notebook's own.
-    `model`: what the bundled server is started with, like ``openai:gpt-5``; None: its offline planner.
-    Intervals are in seconds. `notebook`: the path that the host told us of.
+    `url`: the server's address, http(s); None or ``bundled``: the bundled server. `session`: None is this
+    notebook's own. `model`: what the bundled server is started with, like ``openai:gpt-5``; None: its offline planner.
+    Intervals are in seconds. `failover`: whether the bundled server takes over when the one at `url` cannot be
+    reached. ``ask``: a person decides; ``auto``: by itself; ``never``. A server that was never reached in a
+    conversation, so that nothing can be in doubt, is given up without asking, unless it is ``never``.
+    `notebook`: the path that the host told us of.
     """
 
     url: str | None = None
@@ -40,6 +48,7 @@ class Settings:
     heartbeat_interval: float = 15.0
     max_reconnect_attempts: int = 10
     reconnect_interval: float = 1.0
+    failover: Mode = "ask"
     notebook: str | None = None
 
     @classmethod
@@ -74,9 +83,11 @@ def _first(env: Mapping[str, str], sources: tuple[tuple[str, float], ...]) -> tu
     return None
 
 
-def _url(source: str, raw: Any, _unit: float) -> str:
+def _url(source: str, raw: Any, _unit: float) -> str | None:
     takes = "an address like http://127.0.0.1:8001 or ws://host:8001"
     text = str(raw)
+    if text == BUNDLED:
+        return None
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -149,6 +160,13 @@ def _attempts(source: str, raw: Any, _unit: float) -> int:
     return number
 
 
+def _mode(source: str, raw: Any, _unit: float) -> Mode:
+    match str(raw).strip().lower():
+        case "ask" | "auto" | "never" as mode:
+            return mode
+    raise SettingsError(f"{source} takes ask, auto or never, not {str(raw)!r}.")
+
+
 def _names(ours: str, origin: str | None = None, *, unit: float = 1.0) -> tuple[tuple[str, float], ...]:
     names = [(ours, 1.0)]
     if origin:
@@ -169,5 +187,6 @@ _SETTINGS: dict[str, tuple[Any, tuple[tuple[str, float], ...]]] = {
         _attempts, _names("EDCHAT_MAX_RECONNECT_ATTEMPTS", "WS_MAX_RECONNECT_ATTEMPTS")),
     "reconnect_interval": (
         _seconds, _names("EDCHAT_RECONNECT_INTERVAL", "WS_RECONNECT_INTERVAL", unit=0.001)),
+    "failover": (_mode, _names("EDCHAT_FAILOVER")),
     "notebook": (_text, _names("JPY_SESSION_NAME")),
 }

@@ -83,6 +83,17 @@ class Outbox:
             )
         return msgspec.structs.replace(row, csn=self.head.last_csn + 1, state="queued")
 
+    def draft_all(self, rows: Iterable[Row]) -> list[Row]:
+        """Return another outbox's rows with the csns that they will have here, without those that are here.
+
+        The limit does not hold for them: they were taken already.
+        """
+        fresh = [r for r in rows if self.find(r.id) is None]
+        return [
+            msgspec.structs.replace(r, csn=n, state="queued", store=None, detail=None)
+            for n, r in enumerate(fresh, self.head.last_csn + 1)
+        ]
+
     def add(self, row: Row) -> None:
         """Take in a drafted row."""
         self._rows[row.csn] = row

@@ -94,7 +94,9 @@ class Sender:
     def _command(self, row: Row) -> UserMessage | Cancel:
         if row.kind == "cancel":
             return Cancel(id=row.id, csn=row.csn, data=CancelData(run=row.run), timestamp=row.created_at)
+        # Of use to the first message of a session alone; the server takes no notice of it later.
+        history = list(self._client.history) or None if row.csn == 1 else None
         return UserMessage(
-            id=row.id, csn=row.csn, data=UserMessageData(content=row.text),
+            id=row.id, csn=row.csn, data=UserMessageData(content=row.text, message_history=history),
             ack=self._client.cursor, timestamp=row.created_at,
         )

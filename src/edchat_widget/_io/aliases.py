@@ -1,14 +1,12 @@
 """Which session a notebook uses now. Clearing the chat makes a new one, and the next run must find it."""
 
-import contextlib
-import os
 import secrets
 from pathlib import Path
 
 import filelock
 import msgspec
 
-from .private import make_private
+from .private import make_private, write_private
 
 _FILE = "sessions.json"
 
@@ -23,12 +21,7 @@ def point(data_dir: Path, implicit: str, session: str) -> None:
     make_private(data_dir)
     with filelock.FileLock(data_dir / "sessions.lock", timeout=10, mode=0o600):
         aliases = _load(data_dir) | {implicit: session}
-        fresh = data_dir / f"{_FILE}.new"
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(aliases))
-        fresh.replace(data_dir / _FILE)
+        write_private(data_dir / _FILE, msgspec.json.encode(aliases))
 
 
 def successor(session: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import filelock
 import msgspec
 
+from edchat_widget._core.failover import HERE, Fork
 from edchat_widget._core.limits import checked
 from edchat_widget.errors import EdChatError, PortalClosed
 from edchat_widget.settings import Settings
@@ -15,6 +16,8 @@ from edchat_widget.view import (
     AnyIntent,
     CancelIntent,
     ClearIntent,
+    FailbackIntent,
+    FailoverIntent,
     ReadyIntent,
     ReconnectIntent,
     Refusal,
@@ -26,9 +29,13 @@ from edchat_widget.view import (
 from . import aliases, launcher
 from .driver import Driver
 from .portal import Portal, in_thread
+from .switchboard import Switchboard
 from .transport import Connect, Endpoint, connect
 
 _log = logging.getLogger("edchat.client.connection")
+
+Talk = Driver | Switchboard
+"""What carries a conversation: with one server, or with one that another may stand in for."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -50,8 +57,12 @@ class Conversation:
         if settings.url is not None:
             # Part of a file's name, so that one session at two servers has two outboxes.
             where = hashlib.sha256(settings.url.encode()).hexdigest()[:8]
-        self.driver = Driver(
+        self._opener = opener
+        driver = Driver(
             settings, session, self._resolve, opener=opener, server=settings.url, outbox_suffix=where)
+        self.driver: Talk = driver
+        if settings.url is not None:
+            self.driver = Switchboard(settings, settings.url, driver, self._make_local)
         self._renew = True
         self._renewal: asyncio.Task[None] | None = None
 
@@ -82,11 +93,19 @@ class Conversation:
         settings = self.settings
         if settings.url is not None:
             return Endpoint(settings.url, settings.token)
+        return await self._resolve_bundled()
+
+    async def _resolve_bundled(self) -> Endpoint:
+        settings = self.settings
         # Another model is wanted by whoever begins a conversation. A mere reconnect takes what runs:
         # two kernels with different models would end each other's server for ever.
         renew, self._renew = self._renew, False
         record = await in_thread(lambda: launcher.ensure(settings.data_dir, settings.model, renew=renew))
         return record.endpoint
+
+    def _make_local(self, settings: Settings, fork: Fork) -> Driver:
+        return Driver(
+            settings, fork.local, self._resolve_bundled, opener=self._opener, server=HERE, history=fork.history)
 
     def act(self, intent: AnyIntent) -> SnapshotMessage | Refusal | None:
         """Do what a person asked for in the panel; return what the panel is to be told."""
@@ -106,9 +125,29 @@ class Conversation:
                     self.driver.reconnect()
                 case ClearIntent():
                     self.clear()
+                case FailoverIntent() | FailbackIntent():
+                    self.change_server(back=isinstance(intent, FailbackIntent))
         except EdChatError as exc:
             return _refusal(exc, intent)
         return None
+
+    def change_server(self, *, back: bool) -> None:
+        """Go on with the server on this machine, or return from it.
+
+        Raises:
+            EdChatError: that is not possible now; the text says why.
+        """
+        if not isinstance(self.driver, Switchboard):
+            raise EdChatError("This chat uses the server on this machine already.", code="bundled")
+        if back:
+            self.driver.failback()
+        else:
+            self.driver.failover()
+
+    @property
+    def forks(self) -> list[Fork]:
+        """The conversations on this machine that this one led to, the oldest first."""
+        return self.driver.forks if isinstance(self.driver, Switchboard) else []
 
     def clear(self) -> None:
         """Leave the session for a new, empty one."""

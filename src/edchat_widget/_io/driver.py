@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from edchat_widget._core.carriers import Way
+import msgspec
+
+from edchat_protocol.frames import HistoryItem
 from edchat_widget._core.client import Client
-from edchat_widget._core.connection import Policy
+from edchat_widget._core.connection import Carrier, Policy, State
 from edchat_widget._core.effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
 from edchat_widget._core.meter import Meter
-from edchat_widget._core.outbox import RowState
-from edchat_widget._core.states import State
+from edchat_widget._core.outbox import Row, RowState
 from edchat_widget._version import version
 from edchat_widget.errors import ConnectionLost, EdChatError, StorageError
 from edchat_widget.events import ChatEvent
@@ -63,16 +64,19 @@ class Driver:
     def __init__(
         self, settings: Settings, session: str, resolve: Resolve, *, opener: Connect = connect,
         jitter: Callable[[], float] = random.random, server: str | None = None,
-        outbox_suffix: str | None = None,
+        outbox_suffix: str | None = None, history: tuple[HistoryItem, ...] = (),
     ) -> None:
         self.settings = settings
         self._resolve = resolve
         self._jitter = jitter
         self._server = server
         self._outbox_suffix = outbox_suffix
+        self._history = history
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._cancel_when_known: set[str] = set()
+        self._unstored: dict[int, Row] = {}  # changes that the disk would not take
+        self._undeleted: set[int] = set()
         self._asked: set[str] = set()  # whose askers take them back rather than let them wait
         self._news: deque[ChatEvent] = deque()
         self._telling = False
@@ -94,6 +98,11 @@ class Driver:
     def view(self) -> View:
         """All that the panel shows. It may be read in any thread."""
         return self._publisher.view
+
+    @property
+    def client(self) -> Client:
+        """The core, to look at."""
+        return self._client
 
     @property
     def here(self) -> bool:
@@ -169,7 +178,39 @@ class Driver:
         if message is None or message.role != "user":
             raise EdChatError("There is no such message to send again.", code="unknown_message")
         self.submit(fresh_id, message.text)
+        self.replace_lost(message_id)
+
+    def replace_lost(self, message_id: str) -> None:
+        """Remove a message that the server does not have, since a new one takes its place."""
         self._client.replace_lost(message_id)
+        self._drain()
+
+    def hand_over(self, take: Callable[[list[Row], set[str]], None]) -> None:
+        """Give up what was never written to `take`, with the ids that are asked for; keep the rest, in doubt.
+
+        Raises:
+            StorageError: it could not be taken, and nothing has changed.
+        """
+        rows = self._client.doubts.undelivered()
+        asked = self._asked & {r.id for r in rows}
+        take(rows, asked)
+        self._asked -= asked
+        self._client.doubts.leave(new_id())
+        self._drain()
+
+    def adopt(self, rows: list[Row], asked: set[str]) -> None:
+        """Take over messages of another outbox, under their own ids.
+
+        Raises:
+            StorageError: none was taken.
+        """
+        own = self._client.outbox.draft_all(rows)
+        if own:
+            head = msgspec.structs.replace(self._client.outbox.head, last_csn=own[-1].csn)
+            self._file.store(head, own, ())
+        for row in own:
+            self._client.submit(row, self._loop.time())
+        self._asked |= asked
         self._drain()
 
     def reconnect(self) -> None:
@@ -193,6 +234,7 @@ class Driver:
         begun = self._begin(session)
         self._end(discard=True)
         self._file, self._client = begun
+        self._unstored, self._undeleted = {}, set()
         self._publisher.replace()
         self.start()
 
@@ -248,7 +290,7 @@ class Driver:
         client = Client(
             session, outbox, jitter=self._jitter, new_id=new_id, policy=_policy(self.settings),
             server=self._server or "bundled server", agent=f"edchat_widget/{version()}",
-            meter=self._meter,
+            meter=self._meter, history=self._history,
         )
         return file, client
 
@@ -310,10 +352,14 @@ class Driver:
                 _log.log(effect.level, effect.text, *effect.args)
 
     def _persist(self, effect: Persist) -> None:
+        rows = {r.csn: r for r in effect.rows}
+        self._unstored = {n: r for n, r in self._unstored.items() if n not in effect.gone} | rows
+        self._undeleted = (self._undeleted | set(effect.gone)) - rows.keys()
         try:
-            self._file.store(effect.head, effect.rows, effect.gone)
+            self._file.store(effect.head, self._unstored.values(), self._undeleted)
+            self._unstored, self._undeleted = {}, set()
         except StorageError as exc:
-            # The messages themselves are stored; what is lost is how far they got, and the server knows that.
+            # The messages themselves are stored; how far they got is stored with the next change.
             _log.warning("the outbox could not be updated: %s", exc.reason)
 
     def _set_timer(self) -> None:
@@ -341,9 +387,9 @@ class Driver:
 
     # ---------------------------------------------------------------------------- what the connections tell
 
-    def opened(self, conn: int, way: Way, subprotocol: str | None) -> None:
+    def opened(self, conn: int, carrier: Carrier, subprotocol: str | None) -> None:
         """Connection `conn` stands."""
-        self._client.opened(conn, way, subprotocol, self._loop.time())
+        self._client.opened(conn, carrier, subprotocol, self._loop.time())
         self._drain()
 
     def heard(self, conn: int, raw: bytes | str) -> None:
