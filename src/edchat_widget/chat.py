@@ -15,7 +15,6 @@ from edchat_protocol.messages import Message
 from . import asking, static_render
 from ._core.limits import checked
 from ._io import conversation, portal
-from ._io.conversation import Conversation
 from ._io.driver import new_id
 from .asking import EventName
 from .errors import EdChatError, PortalClosed
@@ -23,7 +22,7 @@ from .events import ChatEvent
 from .metrics import Metrics
 from .panels import panel_of
 from .reply import PendingRun, Reply
-from .sessions import SessionEntry, entries, implicit_session
+from .sessions import SessionEntry, entries, implicit_session, user_names
 from .settings import Mode, Settings
 from .stories import StoryList, fetch_stories
 from .view import ConnectionView, View
@@ -77,7 +76,7 @@ class Chat:
             max_reconnect_attempts=max_reconnect_attempts, reconnect_interval=reconnect_interval,
             failover=failover,
         )
-        implicit = implicit_session(settings.notebook, _user_names())
+        implicit = implicit_session(settings.notebook, user_names())
         self._lease = portal.lease()
         self._portal = self._lease.portal
         try:
@@ -92,7 +91,7 @@ class Chat:
         self._driver = self._conversation.driver
         self._made = time.monotonic()
         self._ends: list[Callable[[], None]] = []  # what ends the callbacks that were given to this chat
-        self._finalizer = weakref.finalize(self, _leave_soon, self._portal, self._conversation, self._ends)
+        self._finalizer = weakref.finalize(self, conversation.leave_soon, self._portal, self._conversation, self._ends)
         self._finalizer.atexit = False
 
     # ------------------------------------------------------------------------------------------------ asking
@@ -247,7 +246,7 @@ class Chat:
         """
         end = self._do(partial(self._driver.listen, asking.listener(event, callback)))
         self._ends.append(end)
-        return partial(_end_soon, self._portal, end)
+        return partial(conversation.end_soon, self._portal, end)
 
     # ---------------------------------------------------------------------------------------------- the life
 
@@ -299,7 +298,7 @@ class Chat:
 
         with contextlib.suppress(PortalClosed):
             if self._portal.here:
-                _leave_soon(self._portal, self._conversation, self._ends)
+                conversation.leave_soon(self._portal, self._conversation, self._ends)
             else:
                 self._portal.call(leave, _CALL_TIMEOUT)
         self._lease.release()
@@ -325,11 +324,7 @@ class Chat:
             bundle, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
             self._wait_known(_SHOWN_TIMEOUT)
         view = self.view
-        texts = {
-            "text/html": static_render.to_html(view), "text/markdown": static_render.to_markdown(view),
-            "text/plain": static_render.to_text(view),
-        }
-        return {**bundle, **texts}, metadata
+        return {**bundle, **static_render.bundle(view)}, metadata
 
     def __repr__(self) -> str:
         view = self.view
@@ -399,24 +394,3 @@ class Chat:
 def _short(exc: EdChatError) -> EdChatError:
     # What our threads and the libraries below did is no news to whoever reads a cell's traceback.
     return exc.with_traceback(None)
-
-
-def _leave_soon(owner: portal.Portal, left: Conversation, ends: list[Callable[[], None]]) -> None:
-    # A finalizer may run in any thread and inside any code: it only posts.
-    with contextlib.suppress(PortalClosed):
-        for end in ends:
-            owner.post(end)
-        owner.post(conversation.leave, left)
-
-
-def _end_soon(owner: portal.Portal, end: Callable[[], None]) -> None:
-    with contextlib.suppress(PortalClosed):
-        owner.post(end)
-
-
-def _user_names() -> dict[str, object]:
-    import sys
-
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell.user_ns if shell is not None else {}

@@ -73,3 +73,10 @@ def session_for(path: str) -> str:
 
 def _script() -> str | None:
     return getattr(sys.modules.get("__main__"), "__file__", None)
+
+
+def user_names() -> dict[str, object]:
+    """Return the variables of the notebook's user."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell.user_ns if shell is not None else {}

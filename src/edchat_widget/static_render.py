@@ -46,6 +46,11 @@ _TOO_LONG = TextPart(id="too-long", text="(This message is too long to be shown 
 # --------------------------------------------------------------------------------------------------- HTML
 
 
+def bundle(view: View) -> dict[str, str]:
+    """Return the conversation for each kind of place where no widget can live."""
+    return {"text/html": to_html(view), "text/markdown": to_markdown(view), "text/plain": to_text(view)}
+
+
 def to_html(view: View) -> str:
     """Return the conversation as HTML with inline styles."""
     shown, left_out = _newest(view, message_html)

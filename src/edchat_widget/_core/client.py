@@ -11,27 +11,25 @@ import msgspec
 
 from edchat_protocol import PROTOCOL, SUBPROTOCOL_V2
 from edchat_protocol.codec import encode
-from edchat_protocol.frames import Frame, HelloData, HistoryItem
-from edchat_protocol.messages import DeliveryState, Message, TextPart
+from edchat_protocol.frames import Frame, Hello, HelloData, HistoryItem
 from edchat_widget.errors import ConnectionLost, EdChatError
-from edchat_widget.events import ChatEvent
-from edchat_widget.view import AgentOp, AgentView, AnyOp, ConnectionOp, ConnectionView, QueueOp, View
+from edchat_widget.view import AgentView, View
 
-from .connection import Carrier, Connection, Policy, State
+from .carriers import Way
+from .connection import Connection, Policy
 from .doubts import Doubts
-from .effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
+from .effects import Close, Effect, Log, Open, Persist, Send
+from .handover import Handover
 from .meter import Meter
 from .origin import OriginPeer
-from .outbox import Outbox, Row, RowState
+from .outbox import Outbox, Row
 from .peer import Peer
 from .sender import Sender
+from .showing import Showing, message_of
+from .states import State
 from .transcript import Transcript
 
 _ACTIVE = ("streaming", "requires_action")
-_STATES: dict[RowState, DeliveryState] = {
-    "queued": "queued", "written": "sent", "accepted": "accepted", "refused": "failed",
-    "in_doubt": "in_doubt",
-}
 
 
 class Client:
@@ -58,26 +56,24 @@ class Client:
         self.history = history  # what the agent is to know of an earlier conversation
         self._sender = Sender(self)
         self._peer = Peer(self)
+        self._handover = Handover(self)
         self._new_id = new_id
         self._agent_name = agent
         self._conn: int | None = None  # the connection that frames are taken from
         self._effects: list[Effect] = []
         self._stored_head = outbox.head
-        self._shown_connection = self.connection.view
-        self._shown_queue = 0
-        self._shown_agent: AgentView | None = None
         for row in outbox.rows:
             self._recall(row)
         self.transcript.take_ops()
-        self._shown_queue = len(outbox.pending)
+        self._showing = Showing(self)
 
     # -------------------------------------------------------------------------------------------- outputs
 
     @property
     def deadline(self) -> float | None:
         """When `tick` is due next; None: not by itself."""
-        times = [t for t in (self.connection.deadline, self._sender.deadline) if t is not None]
-        return min(times, default=None)
+        parts = (self.connection, self._sender, self._handover)
+        return min((p.deadline for p in parts if p.deadline is not None), default=None)
 
     @property
     def level(self) -> bool:
@@ -91,17 +87,12 @@ class Client:
 
     def effects(self) -> list[Effect]:
         """Return what is to be done since the last call, in order."""
-        self._collect()
-        effects, self._effects = self._effects, []
+        effects, self._effects = [*self._effects, *self._showing.changes()], []
         return effects
 
     def view(self, rev: int) -> View:
         """Return all that the panel shows, as of the effects drained last."""
-        return View(
-            rev=rev, session=self.session, connection=self._shown_connection,
-            messages=self.transcript.messages, queued=self._shown_queue,
-            queue_limit=self.outbox.limit, agent=self._shown_agent,
-        )
+        return self._showing.view(rev)
 
     # --------------------------------------------------------------------------------- inputs: the person
 
@@ -137,7 +128,7 @@ class Client:
         self.now = now
         self.outbox.add(row)
         if row.kind == "message":
-            self.transcript.echo(_message_of(row))
+            self.transcript.echo(message_of(row))
         if self.connection.state is State.DISCONNECTED and not self.connection.final:
             self.connection.retry(now)
         self._sender.flush()
@@ -168,9 +159,9 @@ class Client:
         """Go on under another policy. `renewed`: what lets us in changed, so an attempt under way is no use."""
         moved = policy.websocket != self.connection.policy.websocket
         self.connection.configure(policy)
-        if self._conn is not None and (moved or (renewed and not self.connection.live)):
-            self._effects.append(Close(self._conn))
-            self._conn = None
+        under_way = self._conn is not None or self._handover.conn is not None
+        if under_way and (moved or (renewed and not self.connection.live)):
+            self._leave()
             self._after_cut()
             self.connection.reopen(now)
 
@@ -182,22 +173,23 @@ class Client:
         self.meter.watch(now, live=False)
         self.connection.start(now)
 
-    def opened(self, conn: int, carrier: Carrier, subprotocol: str | None, now: float) -> None:
-        """Connection `conn` stands. HTTP needs no subprotocol: it is ours alone."""
+    def opened(self, conn: int, way: Way, subprotocol: str | None, now: float) -> None:
+        """Connection `conn` stands. `way` is how its frames travel, which over HTTP the shell finds out;
+        without our subprotocol they are the origin's."""
+        if conn == self._handover.conn:
+            self._handover.opened(conn, way, subprotocol, now)
         if conn != self._conn:
             return
-        self.connection.opened(carrier, now)
+        self.connection.opened(way, now)
         self._sender.begin()
-        if carrier == "ws" and subprotocol == SUBPROTOCOL_V2:
-            self._peer.begin(guaranteed=True)
-            self.send(self._peer.hello(self._hello(conn)))
-        elif carrier == "ws":
-            self._peer.begin(guaranteed=False)
-        else:
-            self._peer.begin(guaranteed=True)
+        self._peer.begin(conn, guaranteed=subprotocol == SUBPROTOCOL_V2)
+        if way == "ws" and subprotocol == SUBPROTOCOL_V2:
+            self.send(Hello(data=self.hello(conn)))
 
     def frame(self, conn: int, raw: bytes | str, now: float, at: str | None = None) -> None:
         """Connection `conn` brought a frame."""
+        if conn == self._handover.conn and self._handover.heard(raw, now):
+            self._take_over(conn)
         if conn != self._conn:
             return
         self.now = now
@@ -210,15 +202,17 @@ class Client:
 
     def lost(self, conn: int, error: EdChatError, now: float) -> None:
         """Connection `conn` ended, or did not come about."""
+        if conn == self._handover.conn:
+            self._handover.lost(error, now)
         if conn != self._conn:
             return
         self._conn = None
-        code = error.close_code if isinstance(error, ConnectionLost) else None
-        self.log(logging.INFO, "disconnected (code %s, reason: %s)", code, error.reason)
-        self._after_cut()
-        self.connection.lost(error, now)
-        self.meter.watch(now, live=False)
-        self._log_next()
+        if self._handover.imminent and self.origin is None:
+            self._handover.bereave(error)
+            self.connection.bereft()
+            return
+        self._handover.drop()
+        self.lost_for_good(error, now)
 
     def wake(self, now: float) -> None:
         """The machine was asleep."""
@@ -228,20 +222,23 @@ class Client:
         """Do what is due."""
         self.now = now
         self._sender.tick(now)
+        self._handover.tick(now)
         for due in self.connection.tick(now):
             match due:
                 case "open":
                     self._open()
                 case "ping" if self.connection.live:
                     self._peer.ping(self.connection.ping(now))
+                case "look":
+                    self._handover.begin("ws", now)
+                case "rotate":
+                    self._handover.begin("http", now)
                 case "dead":
                     self.fail(ConnectionLost("The server does not answer."), now, abort=True)
 
     def stop(self) -> None:
         """Close for good."""
-        if self._conn is not None:
-            self._effects.append(Close(self._conn))
-            self._conn = None
+        self._leave()
         self._after_cut()
         self.connection.stop()
 
@@ -255,6 +252,23 @@ class Client:
             self._effects.append(Send(self._conn, raw))
             self.log(logging.DEBUG, "sent %s", frame.__struct_config__.tag)
 
+    def put(self, effect: Effect) -> None:
+        """Have the shell do something."""
+        self._effects.append(effect)
+
+    def renew(self, now: float) -> None:
+        """The server will soon take this token no more: go over to a connection with a fresh one."""
+        self._handover.begin(self.connection.next_carrier, now, renew=True)
+
+    def lost_for_good(self, error: EdChatError, now: float) -> None:
+        """What stood is gone, and nothing takes its place."""
+        code = error.close_code if isinstance(error, ConnectionLost) else None
+        self.log(logging.INFO, "disconnected (code %s, reason: %s)", code, error.reason)
+        self._after_cut()
+        self.connection.lost(error, now)
+        self.meter.watch(now, live=False)
+        self._log_next()
+
     def fail(self, error: EdChatError, now: float, *, code: int = 1000, abort: bool = False) -> None:
         """Close the current connection as failed."""
         if self._conn is not None:
@@ -267,9 +281,7 @@ class Client:
         self.doubts.rebase(self._new_id(), store)
         self._peer.reset()
         self.persist()
-        if self._conn is not None:
-            self._effects.append(Close(self._conn))
-            self._conn = None
+        self._leave()
         self.connection.again(now)
 
     def move_to(self, store: str) -> None:
@@ -301,23 +313,45 @@ class Client:
         """Send this row and those behind it once more, at the given time."""
         self._sender.resend_later(csn, at)
 
-    # ------------------------------------------------------------------------------------------- internals
-
-    def _open(self) -> None:
+    def next_number(self) -> int:
+        """Return the number of a new connection, greater than any before it."""
         number = self.outbox.head.conn + 1
         self.outbox.head = msgspec.structs.replace(self.outbox.head, conn=number)
         self.persist()
-        self._conn = number
-        carrier = self.connection.next_carrier
-        self.log(logging.INFO, "connecting (%s)", carrier)
-        self._effects.append(Open(carrier, self._hello(number)))
+        return number
 
-    def _hello(self, conn: int) -> HelloData:
+    def hello(self, conn: int) -> HelloData:
+        """Return how this side introduces itself on connection `conn`."""
         head = self.outbox.head
+        self._peer.asked(conn)
         return HelloData(
             proto=PROTOCOL, session=self.session, client=head.client, conn=conn, cursor=self._peer.cursor,
             epoch=self._peer.epoch, csn=head.last_csn, agent=self._agent_name,
         )
+
+    # ------------------------------------------------------------------------------------------- internals
+
+    def _open(self) -> None:
+        self._conn = self.next_number()
+        carrier = self.connection.next_carrier
+        self.log(logging.INFO, "connecting (%s)", carrier)
+        self._effects.append(Open(carrier, self.hello(self._conn), self.connection.renew))
+
+    def _take_over(self, conn: int) -> None:
+        if self._conn is not None:
+            self._effects.append(Close(self._conn))
+        self._conn = conn
+        way, guaranteed = self._handover.take()
+        self.log(logging.INFO, "connection %s takes over (%s)", self._conn, way)
+        self.connection.taken_over(way)
+        self._sender.begin()
+        self._peer.begin(self._conn, guaranteed=guaranteed)
+
+    def _leave(self) -> None:
+        self._handover.drop()
+        if self._conn is not None:
+            self._effects.append(Close(self._conn))
+            self._conn = None
 
     def _after_cut(self) -> None:
         if self.origin is None:
@@ -346,7 +380,7 @@ class Client:
             return
         if row.state == "written" and row.store == "v1":
             row = self.outbox.doubt(row.csn)
-        self.transcript.echo(_message_of(row))
+        self.transcript.echo(message_of(row))
 
     def _log_next(self) -> None:
         view = self.connection.view
@@ -355,32 +389,3 @@ class Client:
                      (view.retry_in_ms or 0) / 1000)
         elif view.state == "disconnected":
             self.log(logging.WARNING, "gave up: %s", view.reason)
-
-    def _collect(self) -> None:
-        ops: list[AnyOp] = list(self.transcript.take_ops())
-        connection = self.connection.view
-        if connection != self._shown_connection:
-            ops.append(ConnectionOp(connection=connection))
-            self._tell_connection(connection)
-            self._shown_connection = connection
-        queued = len(self.outbox.pending)
-        if queued != self._shown_queue:
-            self._shown_queue = queued
-            ops.append(QueueOp(queued=queued))
-        if self.agent != self._shown_agent:
-            self._shown_agent = self.agent
-            ops.append(AgentOp(agent=self.agent))
-        if ops:
-            self._effects.append(Publish(tuple(ops)))
-        for event in self.transcript.take_events():
-            self._effects.append(Emit(event))
-
-    def _tell_connection(self, connection: ConnectionView) -> None:
-        self._effects.append(Emit(ChatEvent(type="connection", connection=connection)))
-
-
-def _message_of(row: Row) -> Message:
-    return Message(
-        id=row.id, role="user", parts=(TextPart(id="text", text=row.text),), created_at=row.created_at,
-        detail=row.detail, state=_STATES[row.state],
-    )

@@ -1,8 +1,10 @@
 """Conversations of this kernel. `Chat()` run twice in a notebook is one conversation, not two."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import filelock
@@ -93,14 +95,14 @@ class Conversation:
         settings = self.settings
         if settings.url is not None:
             return Endpoint(settings.url, settings.token)
-        return await self._resolve_bundled()
+        return await self._resolve_bundled(renew=renew)
 
-    async def _resolve_bundled(self) -> Endpoint:
+    async def _resolve_bundled(self, *, renew: bool = False) -> Endpoint:  # noqa: ARG002 - it is always read anew
         settings = self.settings
         # Another model is wanted by whoever begins a conversation. A mere reconnect takes what runs:
         # two kernels with different models would end each other's server for ever.
-        renew, self._renew = self._renew, False
-        record = await in_thread(lambda: launcher.ensure(settings.data_dir, settings.model, renew=renew))
+        another, self._renew = self._renew, False
+        record = await in_thread(lambda: launcher.ensure(settings.data_dir, settings.model, renew=another))
         return record.endpoint
 
     def _make_local(self, settings: Settings, fork: Fork) -> Driver:
@@ -195,6 +197,20 @@ def leave(conversation: Conversation) -> "asyncio.Task[None] | None":
         del _conversations[conversation.key]
     conversation.driver.shut()
     return asyncio.get_running_loop().create_task(conversation.driver.close())
+
+
+def leave_soon(owner: Portal, conversation: Conversation, ends: list[Callable[[], None]]) -> None:
+    """Give a lease back and end callbacks, from any thread and inside any code, such as a finalizer's."""
+    with contextlib.suppress(PortalClosed):
+        for end in ends:
+            owner.post(end)
+        owner.post(leave, conversation)
+
+
+def end_soon(owner: Portal, end: Callable[[], None]) -> None:
+    """End a callback, from any thread."""
+    with contextlib.suppress(PortalClosed):
+        owner.post(end)
 
 
 def _shut_all() -> None:

@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from edchat_protocol.frames import HistoryItem
+from edchat_widget._core.carriers import Way
 from edchat_widget._core.client import Client
-from edchat_widget._core.connection import Carrier, Policy, State
+from edchat_widget._core.connection import Policy
 from edchat_widget._core.effects import Close, Effect, Emit, Log, Open, Persist, Publish, Send
 from edchat_widget._core.meter import Meter
 from edchat_widget._core.outbox import Row, RowState
+from edchat_widget._core.states import State
 from edchat_widget._version import version
 from edchat_widget.errors import ConnectionLost, EdChatError, StorageError
 from edchat_widget.events import ChatEvent
@@ -75,8 +77,6 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._cancel_when_known: set[str] = set()
-        self._unstored: dict[int, Row] = {}  # changes that the disk would not take
-        self._undeleted: set[int] = set()
         self._asked: set[str] = set()  # whose askers take them back rather than let them wait
         self._news: deque[ChatEvent] = deque()
         self._telling = False
@@ -234,7 +234,6 @@ class Driver:
         begun = self._begin(session)
         self._end(discard=True)
         self._file, self._client = begun
-        self._unstored, self._undeleted = {}, set()
         self._publisher.replace()
         self.start()
 
@@ -352,12 +351,8 @@ class Driver:
                 _log.log(effect.level, effect.text, *effect.args)
 
     def _persist(self, effect: Persist) -> None:
-        rows = {r.csn: r for r in effect.rows}
-        self._unstored = {n: r for n, r in self._unstored.items() if n not in effect.gone} | rows
-        self._undeleted = (self._undeleted | set(effect.gone)) - rows.keys()
         try:
-            self._file.store(effect.head, self._unstored.values(), self._undeleted)
-            self._unstored, self._undeleted = {}, set()
+            self._file.update(effect.head, effect.rows, effect.gone)
         except StorageError as exc:
             # The messages themselves are stored; how far they got is stored with the next change.
             _log.warning("the outbox could not be updated: %s", exc.reason)
@@ -387,9 +382,9 @@ class Driver:
 
     # ---------------------------------------------------------------------------- what the connections tell
 
-    def opened(self, conn: int, carrier: Carrier, subprotocol: str | None) -> None:
+    def opened(self, conn: int, way: Way, subprotocol: str | None) -> None:
         """Connection `conn` stands."""
-        self._client.opened(conn, carrier, subprotocol, self._loop.time())
+        self._client.opened(conn, way, subprotocol, self._loop.time())
         self._drain()
 
     def heard(self, conn: int, raw: bytes | str) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import filelock
@@ -38,6 +38,8 @@ class OutboxFile:
         self.path = path
         self._lock = lock
         self._db = db
+        self._unstored: dict[int, Row] = {}  # changes that the disk would not take
+        self._undeleted: set[int] = set()
 
     def prepare(self) -> None:
         """Make it a file of ours, if it is new."""
@@ -81,6 +83,18 @@ class OutboxFile:
         except sqlite3.Error as exc:
             raise StorageError(
                 f"The message could not be stored in {self.path.name}: {plain(exc)}.", hint=_CURE) from exc
+
+    def update(self, head: OutboxHead, rows: Iterable[Row], gone: Collection[int]) -> None:
+        """Store changes, and with them those that could not be stored before.
+
+        Raises:
+            StorageError: nothing was stored; the next update does it.
+        """
+        fresh = {r.csn: r for r in rows}
+        self._unstored = {n: r for n, r in self._unstored.items() if n not in gone} | fresh
+        self._undeleted = (self._undeleted | set(gone)) - fresh.keys()
+        self.store(head, self._unstored.values(), self._undeleted)
+        self._unstored, self._undeleted = {}, set()
 
     def close(self) -> None:
         """Give the file free for the next kernel."""

@@ -42,7 +42,7 @@ class Switchboard:
     def __init__(self, settings: Settings, url: str, home: Driver, make_local: MakeLocal) -> None:
         self.settings = settings
         self._url = url
-        self._home = home
+        self.home = home
         self._make_local = make_local
         self._local: Driver | None = None
         self._ends: tuple[Callable[[], None], ...] = ()  # what ends the local driver's callbacks
@@ -68,12 +68,12 @@ class Switchboard:
     @property
     def closed(self) -> bool:
         """Whether it has ended."""
-        return self._home.closed
+        return self.home.closed
 
     @property
     def here(self) -> bool:
         """Whether the running loop is this conversation's."""
-        return self._home.here
+        return self.home.here
 
     @property
     def known(self) -> threading.Event:
@@ -90,7 +90,7 @@ class Switchboard:
         open_fork = next((f for f in reversed(self._screen.forks) if f.ended is None), None)
         if open_fork is not None and self.settings.failover != "never":
             self._go_over(open_fork)
-        self._home.start()
+        self.home.start()
 
     def submit(self, message_id: str, text: str, *, asked: bool = False) -> None:
         """Take a message; it is stored when this returns. Raises what `Driver.submit` raises."""
@@ -101,7 +101,7 @@ class Switchboard:
         """Stop a run, or whatever runs or waits."""
         local = self._local
         if local is None or (run is not None and all(m.run != run for m in local.view.messages)):
-            self._home.cancel(run)
+            self.home.cancel(run)
         else:
             local.cancel(run)
 
@@ -157,7 +157,7 @@ class Switchboard:
         away = self._local is not None
         self._switching = True
         try:
-            self._home.switch(session)
+            self.home.switch(session)
             self._end_fork()
             self._screen = SideBySide(self._url, forks.of(self.settings.data_dir, self._url, session))
             if away:
@@ -206,7 +206,7 @@ class Switchboard:
 
     def metrics(self) -> Metrics:
         """Return the counts as of now: of both servers, with the times of the one that answers now."""
-        home = self._home.metrics()
+        home = self.home.metrics()
         return home if self._local is None else self._local.metrics().counting(home)
 
     # ------------------------------------------------------------------------------------- over, and back
@@ -225,7 +225,7 @@ class Switchboard:
         """
         if self._local is not None:
             return
-        if self._home.client.connection.live:
+        if self.home.client.connection.live:
             raise EdChatError(f"{self._url} answers; there is nothing to leave it for.", code="connected")
         self._go_over(self._fork())
 
@@ -239,24 +239,24 @@ class Switchboard:
         local = self._local
         if local is None:
             return
-        if not self._home.client.connection.live:
+        if not self.home.client.connection.live:
             raise EdChatError(f"{self._url} does not answer yet.", code="not_connected", retryable=True)
         if failover.busy(local.client):
             raise EdChatError(
                 "The server on this machine is still at work.", code="busy", retryable=True,
                 hint="Wait for the answer, or stop it; then return.")
-        local.hand_over(self._home.adopt)
+        local.hand_over(self.home.adopt)
         self._end_fork()
         self._refresh()
         _log.info("returned to the configured server")
 
     @property
     def _active(self) -> Driver:
-        return self._local or self._home
+        return self._local or self.home
 
     @property
     def _drivers(self) -> tuple[Driver, ...]:
-        return (self._home,) if self._local is None else (self._local, self._home)
+        return (self.home,) if self._local is None else (self._local, self.home)
 
     def _owner(self, message_id: str) -> Driver | None:
         for driver in self._drivers:
@@ -265,7 +265,7 @@ class Switchboard:
         return None
 
     def _fork(self) -> Fork:
-        client = self._home.client
+        client = self.home.client
         return failover.fork_of(
             client, url=self._url, local=aliases.successor(client.session),
             at=datetime.now(UTC).isoformat(timespec="milliseconds"))
@@ -276,7 +276,7 @@ class Switchboard:
         forks.save(self.settings.data_dir, fork)
         local = self._make_local(self.settings, fork)
         try:
-            self._home.hand_over(local.adopt)
+            self.home.hand_over(local.adopt)
         except EdChatError:
             local.shut()
             raise
@@ -301,7 +301,7 @@ class Switchboard:
         except EdChatError as exc:
             _log.warning("the next kernel will go on with the server on this machine: %s", exc.reason)
         self._screen.end(ended)
-        self._home.spawn(local.close())
+        self.home.spawn(local.close())
 
     def _decide_soon(self) -> None:
         # Not at once: this is called from within what a driver does, and the decision has it do something else.
@@ -322,12 +322,12 @@ class Switchboard:
 
     def _follow_verdict(self) -> None:
         if self._local is None:
-            verdict = failover.leaves(self.settings.failover, self._home.client)
+            verdict = failover.leaves(self.settings.failover, self.home.client)
             self._screen.offered = failover.offer("failover", self._url) if verdict == "offer" else None
             if verdict == "go":
                 self.failover()
             return
-        verdict = failover.returns(self._home.client, self._local.client)
+        verdict = failover.returns(self.home.client, self._local.client)
         self._screen.offered = failover.offer("failback", self._url) if verdict == "offer" else None
         if verdict == "go":
             self.failback()
@@ -347,13 +347,13 @@ class Switchboard:
         if isinstance(message, SnapshotMessage):
             self._replace()
             return
-        after = self._screen.view(self._home.view, self._local.view if self._local else None)
+        after = self._screen.view(self.home.view, self._local.view if self._local else None)
         self._publish(after, self._screen.ops(self._shown, after, message.ops, home=home))
 
     def _refresh(self) -> None:
         if self._switching:
             return
-        after = self._screen.view(self._home.view, self._local.view if self._local else None)
+        after = self._screen.view(self.home.view, self._local.view if self._local else None)
         if after.connection != self._shown.connection:
             self._publisher.emit(ChatEvent(type="connection", connection=after.connection))
         self._publish(after, self._screen.ops(self._shown, after, None, home=True))
@@ -365,7 +365,7 @@ class Switchboard:
             self._publisher.flush()
 
     def _replace(self) -> None:
-        self._shown = self._screen.view(self._home.view, self._local.view if self._local else None)
+        self._shown = self._screen.view(self.home.view, self._local.view if self._local else None)
         self._publisher.replace()
 
     def _happened(self, driver: Driver, event: ChatEvent) -> None:

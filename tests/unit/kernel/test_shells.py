@@ -243,7 +243,7 @@ def test_a_data_directory_that_cannot_be_used_is_an_error_that_says_what_to_do(t
 def test_a_full_disk_refuses_the_message_and_ends_nothing(tmp_path: Path) -> None:
     with Chat("http://127.0.0.1:9", data_dir=tmp_path, session="s") as chat:
         def fill() -> None:
-            file = chat._driver._file
+            file = chat._driver.home._file
             size = file._db.execute("PRAGMA page_count").fetchone()[0]
             file._db.execute(f"PRAGMA max_page_count = {size}")
 
@@ -507,7 +507,7 @@ def test_the_newest_chats_settings_hold_and_a_token_that_it_does_not_name_stays(
                  heartbeat_interval=3) as chat:
         assert (chat.settings.max_reconnect_attempts, chat.settings.heartbeat_interval) == (7, 3)
         assert chat.settings.token == "sesame"
-        assert chat._driver._client.connection.policy.max_attempts == 7
+        assert chat._driver.home.client.connection.policy.max_attempts == 7
         assert chat._portal.call(chat._driver.endpoint, 5).token == "sesame"
 
 
