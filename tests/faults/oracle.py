@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tests.server_fixtures import Client, ServerProcess, fold
+from tests.server_fixtures import Client, ServerProcess
+from tests.server_fixtures import fold as fold_run
 from websockets.exceptions import ConnectionClosed
 
 FINAL = {"completed", "failed", "cancelled", "uncertain"}
@@ -60,6 +61,14 @@ def endings(log: Log) -> dict[str, list[str]]:
         if event["type"] == "status" and event["data"]["status"] in FINAL:
             found.setdefault(event["run"], []).append(event["data"]["status"])
     return found
+
+
+def fold(log: Log) -> list[Seen]:
+    """Return what a person sees of a log: run by run, as a panel shows it, in the order of their messages."""
+    runs: dict[str, Log] = {}
+    for seq in sorted(log):
+        runs.setdefault(log[seq]["run"], {})[seq] = log[seq]
+    return [part for run in runs.values() for part in fold_run(run)]
 
 
 def stories(running: ServerProcess) -> list[str]:
