@@ -40,7 +40,7 @@ def test_the_environment_variables_are_read(tmp_path: Path) -> None:
     rows = dict(re.findall(r"^\| `(EDCHAT_\w+)` \| `(\w+)`", README, re.MULTILINE))
     values = {"url": "http://127.0.0.1:9", "token": "t", "session": "s", "model": "m", "data_dir": str(tmp_path),
               "enable_websocket": "false", "heartbeat_interval": "7", "max_reconnect_attempts": "3",
-              "reconnect_interval": "2"}
+              "reconnect_interval": "2", "failover": "auto"}
     assert set(rows.values()) == set(values)
     assert Settings.load({variable: values[name] for variable, name in rows.items()}) == Settings.load({}, **values)
 
