@@ -12,6 +12,7 @@ from edchat_protocol.frames import FINAL_RUN_STATES
 from edchat_server.agent.external import Blind, Keyed, Marked, NotDone, Unknown, carry_out
 from edchat_server.scope import LedgerScope
 from edchat_server.store import Command, Say, SqliteStore
+from edchat_widget import AgentError, Chat
 
 KILLED = 137
 POINTS = ["intent_before", "intent_committed", "external_done", "external_recorded", "part_updates:3", "finish_before"]
@@ -133,6 +134,20 @@ def test_an_answer_that_is_lost_does_not_make_the_effect_twice(tmp_path: Path, k
         assert api.titles() == ["Login"]
         assert stories(running) == ["Login"]
         client.close()
+
+
+def test_a_person_reads_what_is_unknown_and_what_to_do(tmp_path: Path) -> None:
+    with external_api() as api, server(tmp_path / "data", EXTERNAL_API=api.url, EDCHAT_TOKEN="t") as running:
+        api.lose = 1
+        with Chat(running.url, token="t", data_dir=tmp_path / "home") as chat:
+            with pytest.raises(AgentError, match=UNKNOWN) as caught:
+                chat.ask("push blind Login", timeout=60)
+            assert caught.value.code == "uncertain"
+            assert not caught.value.retryable
+            assert "ask for it anew" in (caught.value.hint or "")
+            answer = chat.messages[-1]
+            assert answer.state == "incomplete"
+            assert chat.ask("hello", timeout=60).text == "You said: hello"
 
 
 def test_a_search_before_the_lag_is_over_proves_nothing() -> None:
