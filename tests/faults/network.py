@@ -6,6 +6,7 @@ Everything that the client did is judged by what the server's database holds in 
 import asyncio
 import contextlib
 import json
+import random
 import re
 import sqlite3
 from collections import Counter, defaultdict, deque
@@ -75,16 +76,16 @@ class Network:
 
     @contextlib.asynccontextmanager
     async def kernel(
-        self, session: str, *, url: str | None = None, opener: Connect = connect, **settings: Any
+        self, session: str, *, opener: Connect = connect, jitter: Callable[[], float] = random.random, **settings: Any
     ) -> AsyncIterator[Driver]:
         """A kernel's conversation through the proxy; its last view is kept for `judge`."""
-        endpoint = Endpoint(url or self.proxy.url, self.server.ready["token"])
+        endpoint = Endpoint(self.proxy.url, self.server.ready["token"])
 
         async def resolve(*, renew: bool = False) -> Endpoint:
             return endpoint
 
         given = Settings(url=endpoint.url, token=endpoint.token, data_dir=self.folder / "kernel", **(QUICK | settings))
-        driver = Driver(given, session, resolve, opener=opener)
+        driver = Driver(given, session, resolve, opener=opener, jitter=jitter)
         driver.start()
         try:
             yield driver
