@@ -43,7 +43,8 @@ class Hub:
     """The listeners of all sessions, and the connections of each client, of which the newest stays."""
 
     def __init__(self) -> None:
-        self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
+        # Kept in the order in which they came, so that the same happenings always run in the same order.
+        self._listeners: defaultdict[str, dict[Listener, None]] = defaultdict(dict)
         self._places: defaultdict[tuple[str, str], list[Place]] = defaultdict(list)
         self._farewells: set[asyncio.Task[None]] = set()
         self.draining = asyncio.Event()
@@ -74,11 +75,11 @@ class Hub:
     def listen(self, session: str) -> Iterator[Listener]:
         """Give a listener to the session's bell while the block runs."""
         listener = Listener()
-        self._listeners[session].add(listener)
+        self._listeners[session][listener] = None
         try:
             yield listener
         finally:
-            self._listeners[session].discard(listener)
+            del self._listeners[session][listener]
             if not self._listeners[session]:
                 del self._listeners[session]
 
