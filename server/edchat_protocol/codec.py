@@ -11,6 +11,7 @@ _encoder = msgspec.json.Encoder()
 _up: msgspec.json.Decoder[Up] = msgspec.json.Decoder(Up)
 _down: msgspec.json.Decoder[Down] = msgspec.json.Decoder(Down)
 _UP_TYPES = {t.__struct_config__.tag for t in Up.__args__}
+_SHOWN = 60  # characters of what a peer wrote, in an answer to it
 _DOWN_TYPES = {t.__struct_config__.tag for t in Down.__args__}
 
 
@@ -77,7 +78,8 @@ def _refuse(raw: str | bytes | msgspec.Raw, exc: Exception, types: set[Any]) -> 
     if head is None:
         raise FrameError("not_json", "a frame must be one JSON object like {\"type\": …, \"data\": …}") from exc
     ref = head.id if isinstance(head.id, str) else None
-    if head.type not in types:
+    if not isinstance(head.type, str) or head.type not in types:
         known = ", ".join(sorted(types))
-        raise FrameError("unknown_type", f"type {head.type!r} is not known; known: {known}", ref=ref) from exc
+        named = repr(head.type)[:_SHOWN]
+        raise FrameError("unknown_type", f"type {named} is not known; known: {known}", ref=ref) from exc
     raise FrameError("bad_frame", f"{head.type}: {exc}", ref=ref) from exc

@@ -31,6 +31,7 @@ json_values = st.recursive(
         ("[" * 100_000, "not_json", "JSON object"),
         ("{}", "unknown_type", "None"),
         ('{"type": 7}', "unknown_type", "7"),
+        ('{"type": {}}', "unknown_type", "{}"),
         ('{"type": "shout"}', "unknown_type", "message"),
         ('{"type": "message"}', "bad_frame", "data"),
         ('{"type": "message", "data": null}', "bad_frame", "$.data"),
