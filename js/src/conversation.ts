@@ -303,10 +303,9 @@ export class Conversation {
   private markGone(): void {
     batch(() => {
       this.gone.value = true;
-      for (const { id, text } of this.pending.peek()) {
-        this.forget(id);
-        this.giveBack(text);
-      }
+      // They may have arrived before the end. The panel of the next kernel offers them under the same ids, so
+      // that each is asked once; in the composer, they would be asked twice.
+      this.pending.value = this.pending.peek().map((entry) => ({ ...entry, wait: "long" }));
     });
   }
 

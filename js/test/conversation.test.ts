@@ -183,15 +183,46 @@ test("a refused text comes back into the composer with the reason", () => {
 test("when the kernel is gone nothing is lost: the text stays in the composer", () => {
   const { conversation, line } = setUp();
   conversation.receive(snapshot());
-  conversation.submit("first");
   line.dead = true;
   conversation.write("second");
   assert.equal(conversation.submit("second"), false);
   assert.equal(conversation.gone.value, true);
-  assert.equal(conversation.draft.value, "first\nsecond");
+  assert.equal(conversation.draft.value, "second");
   line.dead = false;
   conversation.probe();
   assert.equal(conversation.gone.value, false);
+});
+
+test("what a kernel had not confirmed when it ended is offered to the next one under its own id, once", () => {
+  const first = setUp();
+  first.conversation.receive(snapshot());
+  first.conversation.submit("Create a story");
+  first.line.dead = true;
+  first.conversation.probe();
+  assert.equal(first.conversation.pending.value[0]?.wait, "long");
+  assert.equal(first.conversation.draft.value, "");
+  const again = setUp(first.keep, first.clock);
+  again.conversation.receive(snapshot({ rev: 1 }));
+  assert.deepEqual(again.sent, [{ intent: "submit", id: "id-1", text: "Create a story" }]);
+  const stored = setUp(first.keep, first.clock);
+  stored.conversation.receive(snapshot({ rev: 1, messages: [userMessage("id-1", "Create a story")] }));
+  assert.deepEqual(stored.sent, []);
+  assert.deepEqual(stored.conversation.pending.value, []);
+});
+
+test("two tabs offer an unconfirmed text under one id, and both forget it when the kernel has it", () => {
+  const tabs = [setUp()];
+  tabs.push(setUp(tabs[0]?.keep, tabs[0]?.clock));
+  const [one, two] = tabs.map((tab) => tab.conversation);
+  one?.receive(snapshot());
+  one?.submit("Create a story");
+  two?.receive(snapshot());
+  assert.deepEqual(tabs[1]?.sent, [{ intent: "submit", id: "id-1", text: "Create a story" }]);
+  for (const tab of [one, two]) {
+    tab?.receive(patch(6, { op: "put", message: userMessage("id-1", "Create a story") }));
+    assert.deepEqual(tab?.pending.value, []);
+  }
+  assert.deepEqual(tabs[0]?.keep.outgoing("s1"), []);
 });
 
 test("empty, oversized and one-too-many messages are not sent", () => {

@@ -77,6 +77,14 @@ class Jupyter:
         )
         urllib.request.urlopen(request, timeout=10).close()
 
+    def restart_kernels(self) -> None:
+        headers = {"Authorization": f"token {TOKEN}"}
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/api/kernels", headers=headers)) as answer:
+            kernels = json.load(answer)
+        for kernel in kernels:
+            urllib.request.urlopen(urllib.request.Request(
+                f"{self.url}/api/kernels/{kernel['id']}/restart", headers=headers, method="POST")).close()
+
     def shutdown_kernels(self) -> None:
         headers = {"Authorization": f"token {TOKEN}"}
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/api/sessions", headers=headers)) as answer:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.lab import OLD_KERNEL, NotebookPage
+from tests.browser.lab import OLD_KERNEL, Jupyter, NotebookPage
 from tests.processes import AgentServer, wait_until
 
 Open = Callable[..., NotebookPage]
@@ -51,3 +51,25 @@ def test_without_subshells_a_message_waits_visibly_for_the_cell(notebook: Open, 
     expect(panel.story_cards).to_have_count(1, timeout=30_000)
     assert page.done(1)
     expect(panel.users).to_have_count(2)
+
+
+@pytest.mark.parametrize("reloaded", [False, True], ids=["same_page", "page_reloaded"])
+def test_a_message_that_waits_for_a_cell_outlives_the_kernel_and_is_asked_once(
+    notebook: Open, agent_server: AgentServer, jupyter: Jupyter, reloaded: bool
+) -> None:
+    if not (Path(sys.prefix) / "ipykernel-6.31.0").exists():
+        pytest.skip("run.py test installs the old ipykernel; this environment was not made by it")
+    page = notebook(agent_server, "import time\ntime.sleep(120)", kernel=OLD_KERNEL)
+    page.panel().wait_connected()
+    page.save()
+    page.run(1, wait=False)
+    page.panel().send("Create a P1 story for user authentication")
+    expect(page.panel().users).to_contain_text("Queued until the cell finishes")
+    jupyter.restart_kernels()
+    if reloaded:
+        page.reload()
+    page.wait_idle()
+    page.run(0)
+    expect(page.panel().story_cards).to_have_count(1, timeout=30_000)
+    expect(page.panel().users).to_have_count(1)
+    assert len(agent_server.stories()) == 1
