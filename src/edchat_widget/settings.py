@@ -190,3 +190,13 @@ _SETTINGS: dict[str, tuple[Any, tuple[tuple[str, float], ...]]] = {
     "failover": (_mode, _names("EDCHAT_FAILOVER")),
     "notebook": (_text, _names("JPY_SESSION_NAME")),
 }
+
+
+def token_of_environment(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the token that the environment (the process's own if None) names as of now.
+
+    Raises:
+        SettingsError: a value that no token can be.
+    """
+    found = _first(os.environ if environ is None else environ, _SETTINGS["token"][1])
+    return _token(*found) if found is not None else None

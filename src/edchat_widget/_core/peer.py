@@ -220,6 +220,8 @@ class Peer:
         if seq is None:
             if isinstance(frame, ErrorFrame):
                 self._complaint(frame)
+            elif isinstance(frame, StatusFrame) and frame.data.status == "auth_expiring":
+                client.renew(client.now)
             return
         if seq <= self.cursor:
             client.meter.duplicates += 1

@@ -13,7 +13,7 @@ import msgspec
 from edchat_widget._core.failover import HERE, Fork
 from edchat_widget._core.limits import checked
 from edchat_widget.errors import EdChatError, PortalClosed
-from edchat_widget.settings import Settings
+from edchat_widget.settings import Settings, token_of_environment
 from edchat_widget.view import (
     AnyIntent,
     CancelIntent,
@@ -65,6 +65,8 @@ class Conversation:
         self.driver: Talk = driver
         if settings.url is not None:
             self.driver = Switchboard(settings, settings.url, driver, self._make_local)
+        # A token from the environment may be read there again; one that was given for this server only, never.
+        self._token_of_environment = settings.token in (None, token_of_environment())
         self._renew = True
         self._renewal: asyncio.Task[None] | None = None
 
@@ -77,6 +79,7 @@ class Conversation:
         """Go on under the settings of a newer chat; a token or model that it does not name stays."""
         self.settings = replace(
             settings, token=settings.token or self.settings.token, model=settings.model or self.settings.model)
+        self._token_of_environment = self.settings.token in (None, token_of_environment())
         self.driver.configure(self.settings)
         if settings.url is None and settings.model is not None:
             self._renew = True
@@ -92,6 +95,8 @@ class Conversation:
             _log.info("the bundled server could not be started anew: %s", exc.reason)
 
     async def _resolve(self, *, renew: bool = False) -> Endpoint:
+        if renew and self._token_of_environment:
+            self.settings = replace(self.settings, token=token_of_environment() or self.settings.token)
         settings = self.settings
         if settings.url is not None:
             return Endpoint(settings.url, settings.token)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import random
 import threading
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -27,14 +26,13 @@ from edchat_widget.metrics import Metrics
 from edchat_widget.settings import Settings
 from edchat_widget.view import SnapshotMessage, View
 
+from . import wake
 from .connections import Connections, Resolve
 from .outbox_file import OutboxFile, open_outbox
 from .publisher import Publisher
 from .transport import Connect, Endpoint, connect
 
 _log = logging.getLogger("edchat.client.connection")
-_WAKE_TICK = 1.0
-_WAKE_JUMP = 5.0
 
 
 def new_id() -> str:
@@ -51,12 +49,6 @@ def _policy(settings: Settings) -> Policy:
 
 def _iso_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _sleep_clock() -> float:
-    """A clock that also runs while the machine sleeps."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.clock_gettime(boottime) if boottime is not None else time.time()
 
 
 class Driver:
@@ -92,7 +84,7 @@ class Driver:
         self._publisher = Publisher(lambda rev: self._client.view(rev))  # noqa: PLW0108
         self.subscribe = self._publisher.subscribe
         self.listen = self._publisher.listen
-        self._waker = self._loop.create_task(self._watch_sleep())
+        self._waker = self._loop.create_task(wake.watch(self._woke))
 
     @property
     def view(self) -> View:
@@ -369,16 +361,10 @@ class Driver:
         self._client.tick(self._loop.time())
         self._drain()
 
-    async def _watch_sleep(self) -> None:
-        asleep = _sleep_clock() - self._loop.time()
-        while True:
-            await asyncio.sleep(_WAKE_TICK)
-            now = _sleep_clock() - self._loop.time()
-            if now - asleep > _WAKE_JUMP:
-                _log.info("the machine was asleep")
-                self._client.wake(self._loop.time())
-                self._drain()
-            asleep = now
+    def _woke(self) -> None:
+        _log.info("this process stood still for a while")
+        self._client.wake(self._loop.time())
+        self._drain()
 
     # ---------------------------------------------------------------------------- what the connections tell
 
