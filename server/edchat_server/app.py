@@ -72,7 +72,8 @@ async def open_store(settings: Settings, prepare: Prepare) -> Store:
             f"EDCHAT_DATABASE needs more packages ({exc.name} is missing): pip install 'edchat-widget[postgres]'"
         ) from None
     return await PostgresStore.open(
-        settings.postgres, replica=settings.replica, prepare=prepare, keep_events=settings.keep_events, quota=quota
+        settings.postgres, replica=settings.replica, prepare=prepare, keep_events=settings.keep_events, quota=quota,
+        lease=settings.lease,
     )
 
 

@@ -9,7 +9,7 @@ from .agent.external import EffectUncertain, External, NotDone, Unknown, carry_o
 from .agent.scope import RunStopped
 from .backlog import Backlog
 from .sql import Connection
-from .store import Claim, Fenced, Store, StoreError, utc_now
+from .store import Claim, Fenced, Store, StoreError, StoreUnavailable, utc_now
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class LedgerScope:
             result = await asyncio.shield(self._store.effect(self._claim, tool_call_id, once))
         except Fenced as exc:
             raise RunStopped(self.run_id) from exc
-        except StoreError as exc:
+        except StoreUnavailable as exc:
             raise LedgerFailed(self.run_id) from exc
         except asyncio.CancelledError:
             raise
@@ -133,4 +133,7 @@ class LedgerScope:
 
     async def read(self, work: Callable[[Backlog], T]) -> T:
         """Return what `work` finds; it must not write."""
-        return await self._store.read(lambda conn: work(Backlog(conn, utc_now())))
+        try:
+            return await self._store.read(lambda conn: work(Backlog(conn, utc_now())))
+        except StoreUnavailable as exc:
+            raise LedgerFailed(self.run_id) from exc

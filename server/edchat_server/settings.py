@@ -27,8 +27,9 @@ class Settings:
     """How the server runs. `model` None is the offline planner; `idle_exit`, `drain` and `retain` are in seconds.
 
     `postgres` is the address of a PostgreSQL database that replaces the file; `replica` names this process among
-    those that share it. Of what is older than `retain`, or has `keep_events` events of its session behind it, the
-    log keeps no tokens.
+    those that share it, whose runs the others take over after `lease` seconds without a word from it.
+
+    Of what is older than `retain`, or has `keep_events` events of its session behind it, the log keeps no tokens.
     `max_database_mb` None: the disk is the limit.
     """
 
@@ -44,6 +45,7 @@ class Settings:
     keep_events: int = 20_000
     max_database_mb: int | None = None
     postgres: str | None = field(default=None, repr=False)
+    lease: float = 15.0
     replica: str = field(default_factory=lambda: f"srv_{secrets.token_hex(4)}", compare=False)
     caps: Caps = field(default_factory=Caps)
 
@@ -75,6 +77,7 @@ class Settings:
             max_database_mb=_megabytes(env.get("EDCHAT_MAX_DATABASE_MB")),
             postgres=_postgres(env.get("EDCHAT_DATABASE")),
             caps=_caps(env),
+            lease=_lease(env.get("EDCHAT_LEASE")),
         )
         settings = replace(found, **{k: v for k, v in given.items() if v is not None})
         if settings.token is None and not settings.loopback:
@@ -147,6 +150,14 @@ def _caps(env: Mapping[str, str]) -> Caps:
                 raise SettingsError(f"{name}={value!r}: takes a whole number from 1 on")
             given[cap.name] = int(value)
     return Caps(**given)
+
+
+def _lease(value: str | None) -> float:
+    if not value:
+        return 15.0
+    if value.isdecimal() and int(value) > 0:
+        return float(value)
+    raise SettingsError(f"EDCHAT_LEASE={value!r}: takes a number of seconds, from 1 on")
 
 
 def _origins(value: str | None) -> frozenset[str]:

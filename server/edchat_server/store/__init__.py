@@ -13,6 +13,7 @@ from .base import (
     Store,
     StoreError,
     StoreLocked,
+    StoreUnavailable,
     Trimmed,
 )
 from .sql_store import iso, utc_now
@@ -20,5 +21,5 @@ from .sqlite import SqliteStore
 
 __all__ = [
     "Accepted", "Claim", "Command", "Fenced", "Quota", "Refused", "Reject", "Say", "SqliteStore", "Stop", "Store",
-    "StoreError", "StoreLocked", "Trimmed", "iso", "utc_now",
+    "StoreError", "StoreLocked", "StoreUnavailable", "Trimmed", "iso", "utc_now",
 ]

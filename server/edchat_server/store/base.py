@@ -29,6 +29,10 @@ class StoreError(Exception):
     """The database refused a write; nothing of it was stored."""
 
 
+class StoreUnavailable(StoreError):
+    """The database is away or takes no writes, whatever they are. Whether the last write is in it is not known."""
+
+
 class StoreLocked(StoreError):
     """Another server owns the database file."""
 

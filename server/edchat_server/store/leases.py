@@ -13,12 +13,10 @@ from .base import Claim
 from .postgres_links import PostgresConnection, Raw
 from .runs import claim_of
 
-SECONDS = 15
-"""For how long a claim holds. After that any server may take the run over."""
+SECONDS = 15.0
+"""For how long a claim holds that is not renewed. After that any server may take the run over."""
 
-RENEW_SECONDS = 5.0
-
-_UNTIL = f"clock_timestamp() + interval '{SECONDS} seconds'"
+_UNTIL = "clock_timestamp() + make_interval(secs => ?2)"
 _log = logging.getLogger("edchat.server.store")
 
 
@@ -28,7 +26,7 @@ def prepare(conn: Connection) -> None:
     conn.execute("ALTER TABLE runs ADD COLUMN IF NOT EXISTS lease_until TIMESTAMPTZ")
 
 
-def claim(conn: Connection, owner: str) -> Claim | None:
+def claim(conn: Connection, owner: str, lease: float) -> Claim | None:
     """Take the oldest run that is queued, or whose owner has let its lease expire.
 
     Runs of one session are taken in their order only. A run in which a write is under way is passed over:
@@ -43,26 +41,31 @@ def claim(conn: Connection, owner: str) -> Claim | None:
                AND o.state IN ('queued', 'running', 'cancelling'))
              ORDER BY r.n LIMIT 1 FOR UPDATE SKIP LOCKED)
            RETURNING id, session, input_id, content, history, attempt, tries, fence, cancel""",  # noqa: S608
-        (owner,),
+        (owner, lease),
     ).fetchone()
     return claim_of(row) if row else None
 
 
-def renew(conn: Connection, held: dict[str, int]) -> None:
+def renew(conn: Connection, held: dict[str, int], lease: float) -> None:
     """Extend the leases of these runs, unless somebody else has them by now. `held`: run to fence."""
     conn.execute(
         f"""UPDATE runs r SET lease_until = {_UNTIL}
-           FROM unnest(?1::text[], ?2::bigint[]) AS h(id, fence)
+           FROM unnest(?1::text[], ?3::bigint[]) AS h(id, fence)
            WHERE r.id = h.id AND r.fence = h.fence AND r.state IN ('running', 'cancelling')""",  # noqa: S608
-        (list(held), list(held.values())),
+        (list(held), lease, list(held.values())),
     )
 
 
 class Renewer:
-    """A thread with a connection of its own that keeps the held runs, whatever the event loop is busy with."""
+    """A thread with a connection of its own that keeps the held runs, whatever the event loop is busy with.
 
-    def __init__(self, connect: Callable[[], Raw]) -> None:
+    It renews three times in the length of a lease.
+    """
+
+    def __init__(self, connect: Callable[[], Raw], lease: float) -> None:
         self._connect = connect
+        self._lease = lease
+        self._pause = lease / 3
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -90,7 +93,7 @@ class Renewer:
 
     def _work(self) -> None:
         raw: Raw | None = None
-        while not self._over.wait(RENEW_SECONDS):
+        while not self._over.wait(self._pause):
             with self._lock:
                 held = dict(self._held)
             if held:
@@ -99,12 +102,12 @@ class Renewer:
             raw.close()
 
     def _renew(self, raw: Raw | None, held: dict[str, int]) -> Raw | None:
-        end = time.monotonic() + RENEW_SECONDS
+        end = time.monotonic() + self._pause
         while not self._over.is_set():
             try:
                 if raw is None:
                     raw = self._connect()
-                renew(PostgresConnection(raw), held)
+                renew(PostgresConnection(raw), held, self._lease)
             except psycopg.Error as exc:
                 if raw is not None:
                     raw.close()

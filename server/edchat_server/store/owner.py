@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from .base import StoreError
+from .base import StoreError, StoreUnavailable
 from .schema import PRAGMAS
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class Owner:
             with contextlib.suppress(sqlite3.Error):
                 conn.execute("ROLLBACK")
             for job in _to_blame(batch, outcomes) if begun else batch:
-                job[1].set_exception(StoreError(f"the database refused the write: {exc}"))
+                job[1].set_exception(StoreUnavailable(f"the database refused the write: {exc}"))
             for job in batch:
                 if not job[1].done():
                     self._jobs.put(job)

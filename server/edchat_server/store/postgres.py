@@ -31,13 +31,15 @@ class PostgresStore(SqlStore):
     poll_seconds = 0.5
 
     def __init__(
-        self, links: Links, replica: str, store_id: str, *, clock: Callable[[], str], keep_events: int, quota: Quota
+        self, links: Links, replica: str, store_id: str, *, clock: Callable[[], str], keep_events: int, quota: Quota,
+        lease: float,
     ) -> None:
         super().__init__(store_id, PostgresCheckpoints(), clock=clock, keep_events=keep_events, quota=quota)
         self._links = links
         self._replica = replica
         self._bell = Bell(links, replica)
-        self._renewer = leases.Renewer(links.connect)
+        self._lease = lease
+        self._renewer = leases.Renewer(links.connect, lease)
         self._renewer.start()
 
     @classmethod
@@ -50,13 +52,17 @@ class PostgresStore(SqlStore):
         clock: Callable[[], str] | None = None,
         keep_events: int = 20_000,
         quota: Quota | None = None,
+        lease: float = leases.SECONDS,
     ) -> "PostgresStore":
-        """Open the database and make the tables that are missing. The parameters are `SqliteStore.open`'s.
+        """Open the database and make the tables that are missing.
+
+        `lease`: after how many seconds without a word from this process its runs are taken over. The other
+        parameters are `SqliteStore.open`'s.
 
         Raises:
             StoreError: the database cannot be reached, or is none that we can work with.
         """
-        links = Links(url)
+        links = Links(url, lease / 3)
         try:
             await asyncio.to_thread(_make_tables, links.connect, prepare)
             store_id = await links.run(identify)
@@ -66,7 +72,8 @@ class PostgresStore(SqlStore):
                 raise
             raise StoreError(f"cannot open the PostgreSQL database of EDCHAT_DATABASE: {str(exc).strip()}") from None
         return cls(
-            links, replica, store_id, clock=clock or utc_now, keep_events=keep_events, quota=quota or Quota()
+            links, replica, store_id, clock=clock or utc_now, keep_events=keep_events, quota=quota or Quota(),
+            lease=lease,
         )
 
     async def close(self) -> None:
@@ -131,7 +138,7 @@ class PostgresStore(SqlStore):
 
     async def claim(self) -> Claim | None:
         """Take the oldest run that nobody carries out, for the time of a lease that is renewed until `drop`."""
-        claim = await self.submit(lambda conn: leases.claim(conn, self._replica))
+        claim = await self.submit(lambda conn: leases.claim(conn, self._replica, self._lease))
         if claim is not None:
             self._renewer.hold(claim)
         return claim

@@ -17,7 +17,7 @@ from psycopg.types.string import StrDumper
 
 from edchat_server.sql import Connection
 
-from .base import StoreError
+from .base import StoreError, StoreUnavailable
 
 T = TypeVar("T")
 Raw = psycopg.Connection[tuple[Any, ...]]
@@ -33,10 +33,10 @@ _DEFAULTS = {
     "connect_timeout": "5", "application_name": "edchat", "keepalives_idle": "10", "keepalives_interval": "3",
     "keepalives_count": "3", "tcp_user_timeout": "10000",
 }
-_SETUP = b"""
+_SETUP = """
     SET statement_timeout = '15s'; SET lock_timeout = '10s';
     -- a server that is frozen inside a transaction may not hold up the others for longer than its lease
-    SET idle_in_transaction_session_timeout = '5s';
+    SET idle_in_transaction_session_timeout = {patience};
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"""
 
 _log = logging.getLogger("edchat.server.store")
@@ -83,13 +83,15 @@ def numbered(sql: str) -> bytes:
 class Links:
     """Runs functions of a connection, each in a transaction of its own, several at a time.
 
-    A connection that was lost is replaced when it is needed next; what was under way on it fails.
+    A connection that was lost is replaced when it is needed next; what was under way on it fails. A transaction
+    in which nothing happens for `patience` seconds is ended by the database.
 
     Raises:
         StoreError: the address is none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float) -> None:
+        self._setup = _SETUP.format(patience=int(patience * 1000)).encode()
         try:
             given = conninfo_to_dict(url)
         except psycopg.ProgrammingError:
@@ -105,7 +107,7 @@ class Links:
         """Return a new connection, which commits each statement by itself. Raises `psycopg.Error`."""
         raw: Raw = psycopg.connect(**self._address, autocommit=True)  # type: ignore[arg-type]
         raw.adapters.register_dumper(str, _Text)
-        raw.execute(_SETUP)
+        raw.execute(self._setup)
         return raw
 
     async def run(
@@ -178,6 +180,7 @@ class Links:
         # Details are for the log: the text goes to clients, who need not know the database's host and tables.
         if self.trouble is None:
             _log.error("%s: %s: %s", what, type(exc).__name__, str(exc).strip())
-        if isinstance(exc, psycopg.OperationalError):
-            self.trouble = what
-        return StoreError(what)
+        if not isinstance(exc, psycopg.OperationalError):
+            return StoreError(what)
+        self.trouble = what
+        return StoreUnavailable(what)
