@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from tests.postgres import Postgres
 
 from edchat_server.backlog import prepare
+from edchat_server.sql import Connection
 from edchat_server.store import SqliteStore, Store
 
-_OURS = "sessions, clients, inbox, events, closed_mids, runs, tool_calls, stories, epics, story_history"
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '%migrations'"
 
 
 class Stores(Protocol):
@@ -52,11 +53,16 @@ class PostgresStores:
         replica = f"srv_{next(self._names)}"
         store = await PostgresStore.open(self._server.url(self.name), replica=replica, prepare=[prepare], **options)
         if fresh:
-            await store.submit(lambda conn: conn.execute(f"TRUNCATE {_OURS}, checkpoints RESTART IDENTITY"))
+            await store.submit(_clear)
         return store
 
     async def orphan(self, store: Store) -> None:
         await store.submit(lambda conn: conn.execute("UPDATE runs SET lease_until = now() - interval '1 s'"))
+
+
+def _clear(conn: Connection) -> None:
+    tables = ", ".join(name for (name,) in conn.execute(_TABLES))
+    conn.execute(f"TRUNCATE {tables} RESTART IDENTITY")
 
 
 @asynccontextmanager
