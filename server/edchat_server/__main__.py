@@ -23,11 +23,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="command")
     add_options(verbs.add_parser("serve", help="run the agent server"))
+    copies = {
+        "backup": verbs.add_parser("backup", help="copy the database to a file; the server may be running"),
+        "restore": verbs.add_parser("restore", help="put a backup in the database's place; the server must be stopped"),
+    }
+    for copy in copies.values():
+        copy.add_argument("file", type=Path, metavar="FILE")
+        copy.add_argument("--data-dir", type=Path, metavar="DIR", help="database folder (EDCHAT_DATA_DIR)")
     given = parser.parse_args(argv)
     if given.verb is None:
         parser.print_help()
         return 0
-    return serve(given)
+    return _copy(given) if given.verb in copies else serve(given)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +76,29 @@ def serve(given: argparse.Namespace, *, build: "Build | None" = None) -> int:
         return 1
     except KeyboardInterrupt:
         pass
+    return 0
+
+
+def _copy(given: argparse.Namespace) -> int:
+    from .store import StoreError
+    from .store.backup import backup, restore
+
+    try:
+        settings = Settings.from_env(data_dir=given.data_dir)
+        if settings.postgres is not None:
+            raise SettingsError("EDCHAT_DATABASE names a PostgreSQL database: use pg_dump and pg_restore")
+        database = settings.database
+        if given.verb == "backup":
+            size = backup(database, given.file)
+            sys.stdout.write(f"{given.file}: {size} bytes\n")
+            return 0
+        before = restore(database, given.file)
+    except (SettingsError, StoreError) as exc:
+        sys.stderr.write(f"edchat: {exc}\n")
+        return 1
+    sys.stdout.write(f"{database} is {given.file} now\n")
+    if before is not None:
+        sys.stdout.write(f"what was there before: {before}\n")
     return 0
 
 

@@ -55,7 +55,7 @@ class SqliteStore(SqlStore):
             StoreLocked: another process owns the file.
             StoreError: the file cannot be opened.
         """
-        lock = _take(path)
+        lock = take(path)
         clock = clock or utc_now
         owner = make_owner(path, [_on_sqlite(step) for step in (schema.prepare, _CHECKPOINTS.prepare, *prepare)])
         try:
@@ -103,7 +103,8 @@ def _on_sqlite(step: Callable[[Connection, Dialect], None]) -> Step:
     return lambda conn: step(conn, SQLITE)
 
 
-def _take(path: Path) -> FileLock:
+def take(path: Path) -> FileLock:
+    """Make the file if there is none, and keep all other processes from it. Raises `StoreLocked`, `StoreError`."""
     lock = FileLock(f"{path}.lock", timeout=0, mode=0o600)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
