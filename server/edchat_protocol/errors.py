@@ -13,6 +13,7 @@ ErrorCode = Literal[
     "conflict",  # the same csn or id with another content
     "storage",  # the store refused the write; nothing was stored
     "unauthorized",  # no valid token
+    "forbidden",  # the token is valid, and does not allow this
     "unavailable",  # the agent cannot answer now
     "model_error",  # the language model's own refusal
     "tool_error",  # a tool failed

@@ -57,6 +57,7 @@ class HelloData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `client` is the outbox's lasting name, `conn` grows with each of its connections, `cursor` is the last
     seq applied (0: nothing), `epoch` the log incarnation that the cursor belongs to, `csn` the last csn used.
+    `ticket` stands for the token where a browser cannot send one.
     """
 
     proto: int
@@ -67,6 +68,7 @@ class HelloData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: str | None = None
     csn: Count = 0
     agent: str = ""
+    ticket: str | None = None
 
 
 class Hello(Frame, frozen=True, kw_only=True, tag="hello", omit_defaults=True):
@@ -121,7 +123,19 @@ class Seen(Frame, frozen=True, kw_only=True, tag="ack", omit_defaults=True):
     ack: Count
 
 
-Up = Hello | UserMessage | Cancel | Seen | Ping | Pong
+class TicketData(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket of ``POST /v2/ticket``."""
+
+    ticket: str
+
+
+class Ticket(Frame, frozen=True, kw_only=True, tag="ticket", omit_defaults=True):
+    """The first frame of a version 1 connection from a browser, where the server wants a token."""
+
+    data: TicketData
+
+
+Up = Ticket | Hello | UserMessage | Cancel | Seen | Ping | Pong
 
 # ------------------------------------------------------------------------------------------- down (events)
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .settings import Settings, SettingsError
+from .token_command import add as add_token
+from .token_command import add_token_options
 
 if TYPE_CHECKING:
     from .app import Build
@@ -30,10 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for copy in copies.values():
         copy.add_argument("file", type=Path, metavar="FILE")
         copy.add_argument("--data-dir", type=Path, metavar="DIR", help="database folder (EDCHAT_DATA_DIR)")
+    add_token_options(verbs.add_parser("token", help="let users into a shared server"))
     given = parser.parse_args(argv)
     if given.verb is None:
         parser.print_help()
         return 0
+    if given.verb == "token":
+        return add_token(given)
     return _copy(given) if given.verb in copies else serve(given)
 
 

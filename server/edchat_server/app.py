@@ -18,6 +18,8 @@ from starlette.responses import Response
 from edchat_protocol.frames import AgentBrief
 
 from . import __version__, carrier, http, ws
+from .access import Access, Forbidden
+from .access import prepare as prepare_access
 from .attempt import Agent
 from .audit import AuditLog
 from .auth import Gate
@@ -26,6 +28,7 @@ from .core import Activity, Core, CountActivity
 from .door import Door, TooMany
 from .errors import HttpError, error_response
 from .hub import Hub
+from .identity import Tokens
 from .intake import Intake
 from .janitor import Janitor
 from .runner import Runner
@@ -103,26 +106,31 @@ def create_app(
     Raises:
         StoreLocked: at start-up, when another server owns the database.
         StoreError: at start-up, when the database cannot be opened.
+        TokensFileError: the tokens file cannot be used.
     """
     activity = Activity()
     door = Door(settings.caps)
+    tokens = Tokens(settings.token, settings.tokens_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings, activity, door, build, open_store) as core:
+        async with running(
+            settings, activity, door=door, tokens=tokens, build=build, open_store=open_store
+        ) as core:
             app.state.core = core
             yield
 
     app = FastAPI(
         title="edchat", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
     )
-    app.add_middleware(Gate, settings=settings, door=door)
+    app.add_middleware(Gate, settings=settings, door=door, tokens=tokens)
     app.add_middleware(CountActivity, activity=activity)
     app.include_router(http.router)
     app.include_router(carrier.router)
     app.exception_handler(HttpError)(_http_error)
     app.exception_handler(StoreError)(_store_error)
     app.exception_handler(TooMany)(_too_many)
+    app.exception_handler(Forbidden)(_forbidden)
     app.exception_handler(HTTPException)(_http_exception)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(Exception)(_unexpected)
@@ -137,10 +145,10 @@ def create_app(
 
 @asynccontextmanager
 async def running(
-    settings: Settings, activity: Activity, door: Door, build: Build, open_store: OpenStore = open_store
+    settings: Settings, activity: Activity, *, door: Door, tokens: Tokens, build: Build, open_store: OpenStore
 ) -> AsyncIterator[Core]:
     """Open the database, start the runner, and close both in the end."""
-    store = await open_store(settings, [prepare_backlog])
+    store = await open_store(settings, [prepare_backlog, prepare_access])
     try:
         audit = AuditLog(settings.data_dir / "audit.jsonl")
         hub = Hub()
@@ -150,7 +158,8 @@ async def running(
         )
         core = Core(
             settings=settings, store=store, hub=hub, audit=audit, runner=runner, activity=activity,
-            intake=Intake(store, hub, audit, runner.wake, door.command), door=door,
+            intake=Intake(store, hub, audit, runner.wake, door.command), door=door, tokens=tokens,
+            access=Access(store),
             agent=AgentBrief(name=built.name, offline=built.offline), agent_missing=built.reason,
         )
         await runner.start()
@@ -187,6 +196,10 @@ async def _http_error(request: Request, exc: HttpError) -> Response:  # noqa: AR
 
 async def _too_many(request: Request, exc: TooMany) -> Response:  # noqa: ARG001 - as above
     return error_response(429, "rate_limited", str(exc), retry_after_ms=exc.retry_after_ms)
+
+
+async def _forbidden(request: Request, exc: Forbidden) -> Response:  # noqa: ARG001 - as above
+    return error_response(403, "forbidden", str(exc))
 
 
 async def _store_error(request: Request, exc: StoreError) -> Response:  # noqa: ARG001 - as above

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -109,7 +110,7 @@ class Attempt:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever an agent raises ends as an event in the log
             _log.error(
-                "run %s failed: %s", self.claim.run, scrub(repr(exc), self.secrets), exc_info=_safe(exc)
+                "run %s failed: %s%s", self.claim.run, scrub(repr(exc), self.secrets), _traceback(exc, self.secrets)
             )
             return self._failed(describe(exc, self.secrets))
 
@@ -286,8 +287,10 @@ class Attempt:
 _AT_END = object()
 
 
-def _safe(exc: Exception) -> bool:
-    """Whether a traceback may be logged: a model client's can carry the request's headers."""
-    if isinstance(exc, ModelError):
-        return False  # its text says it all
-    return type(exc).__module__.partition(".")[0] in ("builtins", "edchat_server", "langgraph")
+def _traceback(exc: Exception, secrets: Sequence[str]) -> str:
+    """Return the traceback for the log, unless it tells no more or, like a model client's, may hold a request."""
+    known = type(exc).__module__.partition(".")[0] in ("builtins", "edchat_server", "langgraph")
+    if isinstance(exc, ModelError) or not known:
+        return ""
+    # Formatted here and not by the logger, which would repeat the exception's words as they are.
+    return "\n" + scrub("".join(traceback.format_exception(exc)), secrets, limit=20_000)

@@ -54,16 +54,18 @@ class AuditLog:
         result: Outcome = "success",
         error: str | None = None,
         duration_ms: float | None = None,
+        user: str | None = None,
         **metadata: Any,
     ) -> None:
-        """Add an entry about `session`; `given` and `output` are kept as hashes only."""
+        """Add an entry about `session`; `given` and `output` are kept as hashes only. `user`: by name, if known."""
         if self._file is None:
             return
         line = AuditLine(
             timestamp=utc_now(), request_id=str(uuid.uuid4()), actor=f"ws-{session}", tenant_id="default",
             tool=tool, action=action, input_hash=digest(given),
             output_hash=None if output is None else digest(output),
-            result=result, error=error, duration_ms=duration_ms, metadata=metadata,
+            result=result, error=error, duration_ms=duration_ms,
+            metadata=metadata if user is None else {**metadata, "user": user},
         )
         try:
             # Unbuffered, because a buffer that could not be written would be kept and fail again at `close`.

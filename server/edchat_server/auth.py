@@ -1,8 +1,7 @@
 """Who gets in: a bearer token where one is set, and never a foreign web page."""
 
-import hmac
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from starlette.websockets import WebSocket
 
 from .door import Door, TooMany
 from .errors import error_response
+from .identity import OPERATOR, Identity, Tokens
 from .settings import Settings, is_loopback
 
 _log = logging.getLogger("edchat.server.auth")
@@ -19,55 +19,65 @@ OPEN_PATHS = frozenset({"/", "/health"})
 
 
 class Gate:
-    """Lets a request or an upgrade through, or answers 401 or 403.
+    """Lets a request or an upgrade through, or answers 401, 403 or 429. The scope's `state` says who it is.
 
     A browser sends `Origin` with every upgrade and cross-site request: one that is neither this machine's
     nor allowed by the settings is refused, and so is, on a loopback server, a `Host` that is not this
     machine, which is how a rebound DNS name shows itself.
+
+    A browser can send no token with an upgrade. One from an allowed page is let in without an `identity`: it
+    has a short time to show a ticket, and `known` is to be called when it has.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, door: Door) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, door: Door, tokens: Tokens) -> None:
         self._app = app
         self._settings = settings
         self._door = door
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse one connection."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
-        if refusal is None:
+        headers = _headers(scope["headers"])
+        refusal = self._stranger(headers)
+        who = None if refusal else self._identity(scope, headers)
+        pending = refusal is None and who is None and _may_show_a_ticket(scope, headers)
+        if who is not None or pending:
             with ExitStack() as seat:
                 try:
-                    seat.enter_context(self._door.address(_address(scope), pending=False))
+                    known = seat.enter_context(self._door.address(_address(scope), pending=pending))
                 except TooMany as exc:
                     refusal = error_response(429, "rate_limited", str(exc), retry_after_ms=exc.retry_after_ms)
                 else:
+                    scope.setdefault("state", {}).update(identity=who, known=known)
                     await self._app(scope, receive, send)
                     return
-        origin = _headers(scope["headers"]).get("origin", "none")[:100]
+        refusal = refusal or error_response(
+            401, "unauthorized", "a valid token is needed", hint="Send it as Authorization: Bearer.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+        origin = headers.get("origin", "none")[:100]
         _log.warning("refused %r with status %s (origin %r)", scope["path"][:100], refusal.status_code, origin)
         if scope["type"] == "websocket":
             await WebSocket(scope, receive, send).send_denial_response(refusal)
         else:
             await refusal(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = _headers(scope["headers"])
+    def _stranger(self, headers: Mapping[str, str]) -> Response | None:
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and not self._origin_allowed(origin):
             return error_response(403, "unauthorized", "requests from this web page are not allowed")
         if self._settings.loopback and not self._host_allowed(_hostname(f"//{host}")):
             return error_response(403, "unauthorized", "this server answers to its loopback name only")
-        if self._settings.token is None or scope["path"] in OPEN_PATHS:
-            return None
-        if _bearer_matches(headers.get("authorization", ""), self._settings.token):
-            return None
-        return error_response(
-            401, "unauthorized", "a valid token is needed", hint="Send it as Authorization: Bearer.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        return None
+
+    def _identity(self, scope: Scope, headers: Mapping[str, str]) -> Identity | None:
+        if not self._tokens.required or scope["path"] in OPEN_PATHS:
+            return OPERATOR
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        return self._tokens.find(token.strip()) if scheme.lower() == "bearer" else None
 
     def _host_allowed(self, host: str) -> bool:
         # A reverse proxy on this machine passes the name on under which its visitors know it.
@@ -77,6 +87,10 @@ class Gate:
 
     def _origin_allowed(self, origin: str) -> bool:
         return origin.lower() in self._settings.allowed_origins or is_loopback(_hostname(origin))
+
+
+def _may_show_a_ticket(scope: Scope, headers: Mapping[str, str]) -> bool:
+    return scope["type"] == "websocket" and "origin" in headers and "authorization" not in headers
 
 
 def _address(scope: Scope) -> str:
@@ -93,8 +107,3 @@ def _hostname(address: str) -> str:
         return urlsplit(address).hostname or ""
     except ValueError:
         return ""
-
-
-def _bearer_matches(header: str, token: str) -> bool:
-    scheme, _, given = header.partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())

@@ -20,9 +20,11 @@ from edchat_protocol.codec import decode_up
 from edchat_protocol.errors import MAX_FRAME_BYTES, FrameError
 from edchat_protocol.frames import Cancel, Csn, Frame, Id, Ping, Pong, Seen, UserMessage
 
+from .access import EVERYONE
 from .core import Core
 from .errors import HttpError, error_frame
-from .http import check_session, core_of, decode_body, read_body
+from .http import check_session, core_of, decode_body, read_body, who_of
+from .identity import Identity, check_name
 from .intake import answer, command_of
 from .streams import Pace, Reader, poll, stream
 
@@ -51,7 +53,9 @@ async def take_frames(request: Request, session: str) -> Response:
     check_session(session)
     body = decode_body(await read_body(request, MAX_FRAMES * MAX_FRAME_BYTES), FramesBody)
     core.door.posted((session, body.client), max(1, len(body.frames)))
-    acks = [await _take(core, session, body.client, raw) for raw in body.frames]
+    who = who_of(request)
+    await core.access.enter(session, who, body.client)
+    acks = [await _take(core, session, body.client, raw, who) for raw in body.frames]
     now = await core.store.greet(session, body.client, body.conn, cursor=0, epoch=None)
     return Response(
         msgspec.json.encode(
@@ -62,14 +66,14 @@ async def take_frames(request: Request, session: str) -> Response:
     )
 
 
-async def _take(core: Core, session: str, client: str, raw: msgspec.Raw) -> Frame | None:
+async def _take(core: Core, session: str, client: str, raw: msgspec.Raw, who: Identity) -> Frame | None:
     try:
         frame = decode_up(bytes(raw))
     except FrameError as exc:
         return error_frame(exc.code, str(exc), ref=exc.ref)
     match frame:
         case UserMessage(id=str(message_id), csn=int()) | Cancel(id=message_id, csn=int()):
-            command = command_of(frame, session=session, client=client, message_id=message_id)
+            command = command_of(frame, session=session, client=client, message_id=message_id, who=who)
             return answer(command, await core.intake.take(command))
         case Ping():
             return Pong(data=frame.data)
@@ -93,7 +97,7 @@ async def events(  # noqa: PLR0917 - the query's parameters
     """Give the log from the cursor on: as a stream, or with `wait` (seconds) what is new, at once or when it comes."""
     core = core_of(request)
     check_session(session)
-    place = _place(client, conn)
+    who, place = who_of(request), _place(client, conn)
     epoch, cursor = _resume_point(last_event_id, epoch, cursor)
     core.door.posted((session, client))
     if not wait:  # a poll that waits goes on with a connection that was greeted already
@@ -101,16 +105,44 @@ async def events(  # noqa: PLR0917 - the query's parameters
     if core.hub.draining.is_set():
         raise HttpError(503, "unavailable", "the server is going away", retry_after_ms=core.door.farewell_ms(core.hub))
     with ExitStack() as seat:
-        seat.enter_context(core.door.client(session, client, None))
+        seat.enter_context(core.door.client(session, client, who.name))
+        await core.access.enter(session, who, client)
         greeting = await core.store.greet(session, client, conn, cursor=cursor, epoch=epoch)
         if greeting.stale:
             raise HttpError(409, "conflict", "superseded by a newer connection")
-        reader = Reader(session=session, client=place.client, conn=place.conn, cursor=cursor, greeting=greeting)
+        reader = Reader(
+            session=session, client=place.client, conn=place.conn, cursor=cursor, greeting=greeting, who=who
+        )
         if wait is None:
             return _Stream(stream(core, reader, PACE), seat.pop_all(), core.door.caps.send_seconds)
         polled = await poll(core, reader, min(wait, MAX_WAIT_SECONDS))
     return Response(
         polled.body, media_type="application/json", headers=HEADERS, background=BackgroundTask(polled.sent)
+    )
+
+
+class ShareBody(msgspec.Struct, kw_only=True):
+    """With whom: a user's name, or ``everyone``."""
+
+    grantee: str = msgspec.field(name="with")
+
+
+@router.post("/share")
+async def share(request: Request, session: str) -> Response:
+    """Let another user into the session."""
+    core, who = core_of(request), who_of(request)
+    check_session(session)
+    body = decode_body(await read_body(request), ShareBody)
+    if who.role == "read":
+        raise HttpError(403, "forbidden", "this token may read and not write")
+    if body.grantee != EVERYONE:
+        try:
+            check_name(body.grantee)
+        except ValueError as exc:
+            raise HttpError(400, "bad_frame", f"with: {exc}") from None
+    found = await core.access.share(session, who, body.grantee)
+    return Response(
+        msgspec.json.encode({"session": session, "shared_with": found}), media_type="application/json"
     )
 
 

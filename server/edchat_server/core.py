@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edchat_protocol import PROTOCOL
-from edchat_protocol.frames import AgentBrief, Goaway, GoawayData, Welcome, WelcomeData
+from edchat_protocol.frames import AgentBrief, Goaway, GoawayData, StatusData, StatusFrame, Welcome, WelcomeData
 
+from .access import Access
 from .audit import AuditLog
 from .door import Door
 from .hub import Hub
+from .identity import WARN_SECONDS, Tickets, Tokens
 from .intake import Intake
 from .runner import Runner
 from .settings import Settings
@@ -65,12 +67,15 @@ class Core:
     store: Store
     hub: Hub
     door: Door
+    tokens: Tokens
+    access: Access
     audit: AuditLog
     runner: Runner
     intake: Intake
     agent: AgentBrief
     agent_missing: str | None
     activity: Activity
+    tickets: Tickets = field(default_factory=Tickets)
     started: float = field(default_factory=time.monotonic)
 
     def welcome(self, session: str, greeting: Greeting) -> Welcome:
@@ -91,6 +96,12 @@ class Core:
         if retry_after_ms is None:
             retry_after_ms = self.door.farewell_ms(self.hub) if code == 1012 else 0
         return Goaway(data=GoawayData(retry_after_ms=retry_after_ms, reason=reason, code=code))
+
+    def auth_expiring(self) -> StatusFrame:
+        """Return the warning before a token expires."""
+        return StatusFrame(
+            data=StatusData(status="auth_expiring", message=f"The token expires in less than {WARN_SECONDS:.0f} s.")
+        )
 
     async def drain(self) -> None:
         """Say goodbye to everybody and leave every run where the next start finds it."""

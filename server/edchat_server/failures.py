@@ -37,9 +37,9 @@ def describe(exc: BaseException, secrets: Iterable[str] = ()) -> ErrorData:
     )
 
 
-def scrub(text: str, secrets: Iterable[str] = ()) -> str:
+def scrub(text: str, secrets: Iterable[str] = (), limit: int = _LIMIT) -> str:
     """Return the text without anything that looks like a key, and without the given secrets."""
     for secret in secrets:
         if len(secret) >= 6:
             text = text.replace(secret, "***")
-    return whole(_KEY.sub("***", text)[:_LIMIT])
+    return whole(_KEY.sub("***", text)[:limit])

@@ -31,6 +31,7 @@ from .core import Core
 from .door import TooMany
 from .errors import HttpError
 from .failures import UNAVAILABLE
+from .identity import Identity, Tickets
 from .intake import command_of
 from .store import Refused, StoreError, utc_now
 from .v1 import Projection
@@ -77,6 +78,12 @@ def core_of(request: Request) -> Core:
     return core
 
 
+def who_of(request: Request) -> Identity:
+    """Return who sent a request."""
+    who: Identity = request.state.identity
+    return who
+
+
 @router.get("/")
 async def root() -> dict[str, Any]:
     """Say what this is."""
@@ -113,6 +120,14 @@ async def status(request: Request) -> Response:
             "timestamp": utc_now(),
         }
     )
+
+
+@router.post("/v2/ticket")
+async def ticket(request: Request) -> Response:
+    """Give a one-use stand-in for the token, for a WebSocket of a browser."""
+    core, who = core_of(request), who_of(request)
+    core.door.posted(("ticket", who.name))
+    return _json({"ticket": core.tickets.issue(who), "expires_in": Tickets.SECONDS})
 
 
 @router.post("/api/agent/process")
@@ -163,12 +178,16 @@ async def _ask(request: Request, body: ProcessBody) -> Answer:
     core = core_of(request)
     if core.agent_missing is not None or core.hub.draining.is_set():
         raise HttpError(503, "unavailable", UNAVAILABLE, hint=core.agent_missing)
+    who = who_of(request)
+    if who.role == "read":
+        raise HttpError(403, "forbidden", "this token may read and not write")
     key = request.headers.get("idempotency-key")
     message_id = str(uuid.uuid5(uuid.NAMESPACE_OID, key) if key else uuid.uuid4())
     # From the key where there is one, so that a repetition without a session finds the same answer.
     session = body.session_id or f"http-{message_id}"
     frame = UserMessage(data=UserMessageData(content=body.message, message_history=body.message_history))
-    command = command_of(frame, session=check_session(session), client="http", message_id=message_id)
+    await core.access.enter(check_session(session), who)
+    command = command_of(frame, session=session, client="http", message_id=message_id, who=who)
     address = request.client.host if request.client else ""
     outcome = await core.intake.take(command, payer=("http", address))
     if isinstance(outcome, Refused) and outcome.code == "rate_limited":

@@ -12,6 +12,7 @@ from edchat_protocol.frames import Ack, AckData, Cancel, Nack, NackData, UserMes
 from . import failpoints
 from .audit import AuditLog
 from .hub import Hub
+from .identity import Identity
 from .store import Accepted, Command, Refused, Reject, Say, Stop, Store, StoreError
 
 _log = logging.getLogger("edchat.server.intake")
@@ -61,7 +62,7 @@ class Intake:
             _log.info("message %s in session %s: %d characters", command.id, command.session, size)
             self._audit.write(
                 command.session, "chat", "message", given=command.work.content, message_id=command.id,
-                run=outcome.run,
+                run=outcome.run, user=command.work.author,
             )
 
 
@@ -72,21 +73,26 @@ def _too_fast(command: Command, wait: int) -> Refused:
     )
 
 
-def command_of(frame: UserMessage | Cancel, *, session: str, client: str, message_id: str) -> Command:
+def command_of(
+    frame: UserMessage | Cancel, *, session: str, client: str, message_id: str, who: Identity
+) -> Command:
     """Return the command in a frame; what can never be taken becomes a `Reject`."""
+    work: Say | Stop | Reject
     if isinstance(frame, Cancel):
         said: object = ["cancel", frame.data.run]
-        work: Say | Stop | Reject = Stop(run=frame.data.run)
+        work = Stop(run=frame.data.run, by=who.name)
     else:
         said = ["message", frame.data.content]
-        work = _say(frame, session)
+        work = _say(frame, session, who)
+    if who.role == "read":
+        work = Reject(code="forbidden", message="this token may read and not write")
     return Command(
         session=session, client=client, csn=frame.csn, id=message_id, work=work,
         fingerprint=hashlib.sha256(msgspec.json.encode(said)).digest(),
     )
 
 
-def _say(frame: UserMessage, session: str) -> Say | Reject:
+def _say(frame: UserMessage, session: str, who: Identity) -> Say | Reject:
     named = frame.data.session_id or frame.session_id
     if named is not None and named != session:
         return Reject(code="wrong_session", message=f"this connection belongs to session {session}")
@@ -98,7 +104,7 @@ def _say(frame: UserMessage, session: str) -> Say | Reject:
         return Reject(
             code="too_large", message=f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} are taken"
         )
-    return Say(content=content, history=tuple(frame.data.message_history or ()))
+    return Say(content=content, history=tuple(frame.data.message_history or ()), author=who.name)
 
 
 def answer(command: Command, outcome: Accepted | Refused) -> Ack | Nack:

@@ -9,14 +9,23 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edchat_protocol.codec import decode_up, encode
 from edchat_protocol.errors import FrameError
-from edchat_protocol.frames import Frame, Up
+from edchat_protocol.frames import Frame, StatusFrame, Up
 
 from .core import Core
 from .errors import error_frame
+from .identity import LOOK_SECONDS, Identity, Standing
 
 CLOSE_SECONDS = 1.0
 
 _log = logging.getLogger("edchat.server.ws")
+
+
+class Dismissed(Exception):
+    """The connection ends with this close code, for this reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class Peer:
@@ -28,6 +37,28 @@ class Peer:
         self._patience = patience
         self._flow = core.door.flow()
         self._session: str | None = None
+        self._who: Identity | None = ws.scope["state"]["identity"]
+
+    @property
+    def who(self) -> Identity:
+        """Who is at the other end. Raises `Dismissed` for somebody who has not said it."""
+        if self._who is None:
+            raise Dismissed(4502, "a valid ticket is needed")
+        return self._who
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known who is at the other end."""
+        return self._who is not None
+
+    def show(self, ticket: str | None) -> None:
+        """Take the ticket of somebody who could send no token. Raises `Dismissed` if it is none."""
+        if self._who is None:
+            found = None if ticket is None else self._core.tickets.redeem(ticket)
+            if found is None or self._core.tokens.seconds_left(found) <= 0:
+                raise Dismissed(4502, "a valid ticket is needed")
+            self._who = found
+            self._ws.scope["state"]["known"]()
 
     async def send(self, frame: Frame) -> None:
         """Write one frame."""
@@ -83,8 +114,10 @@ class Peer:
             return None
 
     async def alongside(self, writer: Awaitable[None], reader: Awaitable[None]) -> None:
-        """Run the writer while the reader reads; the end of either ends both."""
+        """Run the writer while the reader reads; the end of either ends both. So does the end of a token."""
         tasks = [asyncio.ensure_future(writer), asyncio.ensure_future(reader)]
+        if self.who.name is not None:
+            tasks.append(asyncio.ensure_future(self._watch_token()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -94,14 +127,28 @@ class Peer:
         for task in done:
             task.result()
 
+    async def _watch_token(self) -> None:
+        standing = Standing(self._core.tokens, self.who)
+        while True:
+            match standing.look():
+                case "gone":
+                    raise Dismissed(4501, "the token has expired or was removed")
+                case "expiring":
+                    await self.warn(self._core.auth_expiring())
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def warn(self, frame: StatusFrame) -> None:
+        """Say something that is not part of the log."""
+        await self.send(frame)
+
     def joined(self, session: str, version: int) -> None:
         """Log and audit the beginning."""
         self._session = session
         _log.info("connect: session %s, version %d", session, version)
-        self._core.audit.write(session, "chat", "connect", version=version)
+        self._core.audit.write(session, "chat", "connect", version=version, user=self.who.name)
 
     def left(self, code: int | None) -> None:
         """Log and audit the end."""
         if self._session is not None:
             _log.info("disconnect: session %s, code %s", self._session, code)
-            self._core.audit.write(self._session, "chat", "disconnect", code=code)
+            self._core.audit.write(self._session, "chat", "disconnect", code=code, user=self.who.name)

@@ -37,6 +37,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     token: str | None = field(default=None, repr=False)
+    tokens_file: Path | None = None
     model: str | None = None
     allowed_origins: frozenset[str] = frozenset()
     idle_exit: float | None = None
@@ -72,6 +73,7 @@ class Settings:
             host=env.get("EDCHAT_HOST") or "127.0.0.1",
             port=_port(env.get("EDCHAT_PORT")),
             token=_token(env.get("EDCHAT_TOKEN")),
+            tokens_file=_file(env.get("EDCHAT_TOKENS_FILE")),
             model=env.get("EDCHAT_MODEL") or None,
             allowed_origins=_origins(env.get("EDCHAT_ALLOWED_ORIGINS")),
             max_database_mb=_megabytes(env.get("EDCHAT_MAX_DATABASE_MB")),
@@ -80,9 +82,10 @@ class Settings:
             lease=_lease(env.get("EDCHAT_LEASE")),
         )
         settings = replace(found, **{k: v for k, v in given.items() if v is not None})
-        if settings.token is None and not settings.loopback:
+        if settings.token is None and settings.tokens_file is None and not settings.loopback:
             raise SettingsError(
-                f"refusing to listen on {settings.host} without a token: set EDCHAT_TOKEN, or use 127.0.0.1"
+                f"refusing to listen on {settings.host} without a token: set EDCHAT_TOKEN or EDCHAT_TOKENS_FILE,"
+                " or use 127.0.0.1"
             )
         if settings.token is not None and len(settings.token) < MIN_OPEN_TOKEN and not settings.loopback:
             raise SettingsError(
@@ -105,6 +108,10 @@ def is_loopback(host: str) -> bool:
 
 def _folder(value: str | None) -> Path:
     return Path(value).expanduser() if value else Path(platformdirs.user_data_dir("edchat", appauthor=False))
+
+
+def _file(value: str | None) -> Path | None:
+    return Path(value).expanduser() if value else None
 
 
 def _port(value: str | None) -> int:

@@ -10,14 +10,15 @@ from contextlib import aclosing
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edchat_protocol import PROTOCOL, SUBPROTOCOL_V2
-from edchat_protocol.frames import Cancel, Hello, HelloData, Ping, Pong, Seen, UserMessage
+from edchat_protocol.frames import Cancel, Hello, HelloData, Ping, Pong, Seen, Ticket, UserMessage
 
 from . import delivery
+from .access import Forbidden
 from .core import Core
 from .door import TooMany
 from .errors import error_frame
 from .intake import answer, command_of
-from .peer import Peer
+from .peer import Dismissed, Peer
 from .store import StoreError, Trimmed
 from .store.base import Greeting
 from .ws_v1 import V1
@@ -41,6 +42,14 @@ async def serve(ws: WebSocket, core: Core, *, patience: float | None = None) -> 
         code = 4429
         _log.warning("a connection is sent away: %s", exc)
         await peer.dismiss(code, str(exc), exc.retry_after_ms)
+    except Forbidden as exc:
+        code = 4503
+        _log.warning("a connection is sent away: %s", exc)
+        await peer.dismiss(code, str(exc))
+    except Dismissed as exc:
+        code = exc.code
+        _log.warning("a connection is sent away: %s", exc)
+        await peer.dismiss(code, str(exc))
     except Trimmed:
         code = 4413
         await peer.close(code, "too far behind")
@@ -65,11 +74,13 @@ class V2(Peer):
         if hello is None:
             return
         core, data = self._core, hello.data
+        self.show(data.ticket)
         core.door.hello()
         if core.hub.draining.is_set():
             await self.close(1012, "the server is going away")
             return
-        with core.door.client(data.session, data.client, None):
+        with core.door.client(data.session, data.client, self.who.name):
+            await core.access.enter(data.session, self.who, data.client)
             await self._converse(data)
 
     async def _converse(self, data: HelloData) -> None:
@@ -130,7 +141,7 @@ class V2(Peer):
                     pass
                 case Ping():
                     await self.send(Pong(data=frame.data))
-                case Hello():
+                case Hello() | Ticket():
                     await self.send(error_frame("bad_frame", "hello was said already"))
                 case UserMessage() | Cancel():
                     await self._take(frame, hello)
@@ -139,5 +150,5 @@ class V2(Peer):
         if frame.id is None or frame.csn is None:
             await self.send(error_frame("bad_frame", "message: id and csn are needed", ref=frame.id))
             return
-        command = command_of(frame, session=hello.session, client=hello.client, message_id=frame.id)
+        command = command_of(frame, session=hello.session, client=hello.client, message_id=frame.id, who=self.who)
         await self.send(answer(command, await self._core.intake.take(command)))

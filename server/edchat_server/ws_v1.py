@@ -11,16 +11,17 @@ import msgspec
 from edchat_protocol import SUBPROTOCOL_V2
 from edchat_protocol.codec import decode_down
 from edchat_protocol.errors import ErrorCode
-from edchat_protocol.frames import ErrorFrame, MessageFrame, Ping, Pong, StatusData, StatusFrame, UserMessage
+from edchat_protocol.frames import ErrorFrame, MessageFrame, Ping, Pong, StatusData, StatusFrame, Ticket, UserMessage
 
 from . import delivery
 from .errors import error_frame
 from .intake import command_of
-from .peer import Peer
+from .peer import Dismissed, Peer
 from .store import Accepted, utc_now
 from .v1 import Projection
 
 _SESSION = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
+_CODES: dict[int, ErrorCode] = {4429: "rate_limited", 4501: "unauthorized", 4502: "unauthorized", 4503: "forbidden"}
 
 
 class V1(Peer):
@@ -33,8 +34,20 @@ class V1(Peer):
             await self.send(_error("bad_frame", "session_id: takes 1 to 64 of letters, digits and _.~-"))
             await self.close(1008, "bad session_id")
             return
-        with self._core.door.client(session, f"v1-{uuid.uuid4()}", None):
+        if not self.is_known:
+            await self._take_ticket()
+        self._core.door.hello()
+        with self._core.door.client(session, f"v1-{uuid.uuid4()}", self.who.name):
+            await self._core.access.enter(session, self.who)
             await self._serve(session)
+
+    async def _take_ticket(self) -> None:
+        try:
+            async with asyncio.timeout(min(self._core.door.caps.hello_seconds, self._patience)):
+                frame = await self.receive()
+        except TimeoutError:
+            raise Dismissed(4408, "no ticket came") from None
+        self.show(frame.data.ticket if isinstance(frame, Ticket) else None)
 
     async def _serve(self, session: str) -> None:
         store = self._core.store
@@ -48,7 +61,10 @@ class V1(Peer):
         await self.alongside(self._write(session, head if seen is None else seen, head), self._read(session))
 
     async def _say_goodbye(self, code: int, reason: str, retry_after_ms: int) -> None:  # noqa: ARG002
-        await self.send(_error("rate_limited" if code == 4429 else "unavailable", reason))
+        await self.send(_error(_CODES.get(code, "unavailable"), reason))
+
+    async def warn(self, frame: StatusFrame) -> None:
+        """Say nothing: the origin's clients would show it."""
 
     async def _write(self, session: str, cursor: int, head: int) -> None:
         core, projection = self._core, Projection()
@@ -85,7 +101,7 @@ class V1(Peer):
 
     async def _take(self, frame: UserMessage, session: str, message_id: str) -> None:
         bare = UserMessage(data=frame.data, session_id=frame.session_id)
-        command = command_of(bare, session=session, client="v1", message_id=message_id)
+        command = command_of(bare, session=session, client="v1", message_id=message_id, who=self.who)
         outcome = await self._core.intake.take(command)
         if not isinstance(outcome, Accepted):
             await self.send(_error(outcome.code, outcome.message))

@@ -81,9 +81,10 @@ class Say:
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """A wish to stop a run; None: all that run or wait in the session."""
+    """A wish to stop a run; None: all that run or wait in the session. `by`: whose wish, by name."""
 
     run: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

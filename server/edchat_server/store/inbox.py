@@ -147,14 +147,14 @@ def _stop(conn: Connection, command: Command, stop: Stop, moment: Moment) -> str
     ).fetchall()
     for run, state in found:
         after: RunState = "cancelled" if state == "queued" else "cancelling"
-        last = log.append(conn, command.session, [_status(run, after, moment.now)])
+        last = log.append(conn, command.session, [_status(run, after, moment.now, stop.by)])
         conn.execute("UPDATE runs SET state = ?, cancel = 1 WHERE id = ?", (after, run))
         if after == "cancelled":
             runs.close(conn, run, after, None, now=moment.now, last_seq=last)
     return str(found[0][0]) if found else stop.run
 
 
-def _status(run: str, status: str, now: str) -> StatusFrame:
-    return StatusFrame(run=run, timestamp=now, data=StatusData(status=status))
+def _status(run: str, status: str, now: str, by: str | None) -> StatusFrame:
+    return StatusFrame(run=run, timestamp=now, data=StatusData(status=status, by=by))
 
 

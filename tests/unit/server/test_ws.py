@@ -10,9 +10,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from edchat_protocol.artifacts import Artifact
 from edchat_protocol.frames import MessageData, MessageFrame, StatusData, StatusFrame, ToolExecution, ToolExecutionData
+from edchat_server.access import Access
 from edchat_server.audit import AuditLog
 from edchat_server.door import Door
 from edchat_server.hub import Hub
+from edchat_server.identity import OPERATOR
 from edchat_server.limits import Caps
 from edchat_server.store import Claim, Command, Say, SqliteStore
 from edchat_server.ws import serve
@@ -31,7 +33,7 @@ class Socket:
         self.aborted = asyncio.Event()
         self.left = asyncio.Event()
         self.query_params = {"session_id": "s"}
-        self.scope = {"subprotocols": subprotocols, "state": {"abort": self.aborted.set}}
+        self.scope = {"subprotocols": subprotocols, "state": {"abort": self.aborted.set, "identity": OPERATOR}}
 
     async def accept(self, subprotocol: str | None) -> None:
         pass
@@ -58,7 +60,7 @@ class Socket:
 
 
 def core_of(store: SqliteStore) -> Any:
-    return SimpleNamespace(store=store, hub=Hub(), audit=AuditLog(None), door=Door(Caps()))
+    return SimpleNamespace(store=store, hub=Hub(), audit=AuditLog(None), door=Door(Caps()), access=Access(store))
 
 
 async def claimed(store: SqliteStore, text: str) -> Claim:
