@@ -16,7 +16,7 @@ from edchat_widget.errors import ConnectionLost, EdChatError
 from edchat_widget.view import AgentView, View
 
 from .carriers import Way
-from .connection import Connection, Policy
+from .connection import TOO_LARGE, Connection, Policy
 from .doubts import Doubts
 from .effects import Close, Effect, Log, Open, Persist, Send
 from .handover import Handover
@@ -265,6 +265,8 @@ class Client:
         code = error.close_code if isinstance(error, ConnectionLost) else None
         self.log(logging.INFO, "disconnected (code %s, reason: %s)", code, error.reason)
         self._after_cut()
+        if code == TOO_LARGE:
+            self._sender.drop_too_large()
         self.connection.lost(error, now)
         self.meter.watch(now, live=False)
         self._log_next()

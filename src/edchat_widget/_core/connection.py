@@ -36,6 +36,7 @@ _FATAL_CLOSE = {1002, 1003, 1007, 1008, 4500, 4502, 4503, 4504}
 _FATAL_SECOND_TIME = {4400, 4408, 4409}
 _TOKEN_EXPIRED = 4501
 _OVERLOADED = 1013
+TOO_LARGE = 1009
 
 Due = Literal["open", "ping", "dead", "look", "rotate"]
 _Timer = Literal["open", "greeting", "ping", "pong", "stable", "look", "rotate"]

@@ -23,6 +23,7 @@ from edchat_protocol.messages import Message
 
 _replace = msgspec.structs.replace
 HISTORY = 10
+HISTORY_BYTES = 128 * 1024
 
 
 class OriginPeer:
@@ -105,5 +106,8 @@ def message_frame(
 ) -> UserMessage:
     """Return the frame for a message, with the last messages before it, since such a server keeps none."""
     history = [HistoryItem(role=m.role, content=m.text) for m in earlier if m.text][-HISTORY:]
+    # The oldest give way: a frame beyond a server's limit would end the connection.
+    while history and sum(len(h.content.encode()) for h in history) > HISTORY_BYTES:
+        del history[0]
     return UserMessage(
         data=UserMessageData(content=text, session_id=session, message_history=history), timestamp=timestamp)

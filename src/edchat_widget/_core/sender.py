@@ -41,6 +41,16 @@ class Sender:
         self._sent_upto = csn - 1
         self._resend_at = at
 
+    def drop_too_large(self) -> None:
+        """The server ended the connection over a frame's size: send the largest one that is out no more."""
+        out = [r for r in self._client.outbox.pending if r.csn <= self._sent_upto]
+        if out and self._client.origin is None:
+            row = max(out, key=lambda r: len(r.text))
+            detail = "The message is too large for this server."
+            self._client.outbox.refuse(row.csn, detail)
+            self._client.transcript.mark(row.id, "failed", detail=detail)
+            self._client.persist()
+
     def tick(self, now: float) -> None:
         """Do what is due."""
         if self._resend_at is not None and self._resend_at <= now:

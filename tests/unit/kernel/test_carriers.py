@@ -8,7 +8,10 @@ from tests.unit.kernel.lines import Line, Lines
 
 from edchat_protocol.codec import decode_up, encode
 from edchat_protocol.frames import Goaway, GoawayData, Nack, NackData, Pong, UserMessage
+from edchat_protocol.messages import Message, TextPart
+from edchat_widget._core.carriers import Way
 from edchat_widget._core.connection import Policy
+from edchat_widget._core.origin import message_frame
 from edchat_widget._io.transport import refusal
 from edchat_widget.errors import ConnectError, ConnectionLost, EdChatError, Timeout
 
@@ -500,3 +503,103 @@ def test_commands_refused_for_now_go_out_again_in_order_and_not_before_the_time(
     assert [frame.csn for frame in again if isinstance(frame, UserMessage)] == [1, 2, 3, 4]
     net.busy()
     net.check([f"m{n}" for n in range(4)])
+
+
+def test_a_frame_that_ended_the_connection_by_its_size_is_not_sent_again() -> None:
+    net = connected()
+    for name, text in (("m1", "small"), ("m2", "large" * 100), ("m3", "small, too")):
+        row = net.client.draft_message(name, text, "t")
+        assert row is not None
+        net.client.submit(row, net.now)
+        net.drain()
+    net.carry_up(net.newest)
+    net.cut(net.newest, 1009)
+    net.settle()
+    net.busy()
+    assert net.server.contents == ["small", "small, too"]
+    states = {m.id: m.state for m in net.shown.messages if m.role == "user"}
+    assert states == {"m1": "answered", "m2": "failed", "m3": "answered"}
+    assert "too large" in {m.id: m.detail or "" for m in net.shown.messages}["m2"]
+
+
+# ------------------------------------------------------------------------------------------ the origin's server
+
+
+CONNECTED = b'{"type":"status","data":{"status":"connected","session_id":"s1"}}'
+ANSWER = b'{"type":"message","data":{"content":"Created.","artifacts":[]}}'
+
+
+def on_the_origins_http() -> Lines:
+    """A conversation by the origin's HTTP routes."""
+    net = Lines()
+    net.refuse(1, BLOCKED)
+    net.tick()
+    origin(net, 2, "http")
+    assert (net.states[-1], net.shown.connection.guaranteed) == ("fallback", False)
+    net.states[:] = ["fallback"]
+    return net
+
+
+def origin(net: Lines, conn: int, way: Way) -> None:
+    net.lines[conn].opened = True
+    net.client.opened(conn, way, None, net.now)
+    net.drain()
+    net.client.frame(conn, CONNECTED, net.now)
+    net.drain()
+
+
+def next_look(net: Lines) -> None:
+    began, end = set(net.lines), net.now + 200
+    while set(net.lines) == began and net.now < end:
+        net.tick()
+        net.client.frame(min(net.lines), b'{"type":"pong"}', net.now)
+        net.drain()
+
+
+def test_the_origins_websocket_is_had_again_too_and_nothing_is_in_doubt() -> None:
+    net = on_the_origins_http()
+    next_look(net)
+    ws = net.newest
+    origin(net, ws, "ws")
+    assert list(net.lines) == [ws]
+    assert net.states == ["fallback", "connected"]
+    assert not net.lines[ws].up, "the origin knows no hello"
+    net.submit("m1")
+    assert [decode_up(raw).data.content for raw in net.lines[ws].up] == ["text of m1"]  # type: ignore[union-attr]
+
+
+def test_what_the_origin_works_on_is_not_left_for_a_better_carrier() -> None:
+    net = on_the_origins_http()
+    net.submit("m1")
+    next_look(net)
+    assert list(net.lines) == [2]
+    net.client.frame(2, ANSWER, net.now)
+    net.drain()
+    next_look(net)
+    ws = net.newest
+    assert ws != 2
+    net.submit("m2")
+    origin(net, ws, "ws")
+    assert list(net.lines) == [2], "a message went out meanwhile"
+    net.client.frame(2, ANSWER, net.now)
+    net.drain()
+    assert [m.state for m in net.shown.messages if m.role == "user"] == ["answered", "answered"]
+
+
+def test_a_server_of_another_kind_does_not_take_over() -> None:
+    net = on_http()
+    ws = looking(net)
+    origin(net, ws, "ws")
+    assert ws not in net.lines
+    net.submit("m1")
+    net.busy()
+    net.check(["m1"])
+    assert net.states == ["fallback"]
+
+
+def test_the_history_for_the_origin_stays_within_what_a_server_takes() -> None:
+    earlier = tuple(
+        Message(id=f"m{n}", role="user", state="answered", parts=(TextPart(id="t", text=str(n) * 50_000),))
+        for n in range(6))
+    history = message_frame("s", "next", earlier, None).data.message_history
+    assert [item.content[0] for item in history or ()] == ["4", "5"]

@@ -12,6 +12,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from edchat_widget._core.carriers import Way
 from edchat_widget._io import aliases, launcher, portal
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.outbox_file import open_outbox
-from edchat_widget._io.transport import Endpoint, refusal, unreachable
+from edchat_widget._io.transport import Endpoint, refusal, seconds, unreachable
 from edchat_widget.errors import (
     AgentError,
     ConnectionLost,
@@ -555,6 +556,28 @@ def test_who_is_not_let_in_is_refused_on_every_way(status: int, code: str) -> No
     error = refusal(status, None)
     assert isinstance(error, Refused)
     assert (error.code, error.retryable) == (code, False)
+
+
+@pytest.mark.parametrize(("header", "wait"), [
+    ("7", 7.0), (" 0 ", 0.0), ("Thu, 01 Jan 2026 00:00:30 GMT", 30.0), ("Wed, 31 Dec 2025 23:00:00 GMT", 0.0),
+    ("Thu, 01 Jan 2026 00:00:30", 30.0), ("-1", None), ("soon", None), ("", None), (None, None), ("1e9", None),
+])
+def test_retry_after_is_read_as_seconds_and_as_a_date(header: str | None, wait: float | None) -> None:
+    assert seconds(header, datetime(2026, 1, 1, tzinfo=UTC)) == wait
+
+
+def test_our_servers_own_words_are_told_from_those_of_a_proxy() -> None:
+    ours = b'{"detail":"x","type":"error","data":{"error":"x","code":"rate_limited","retry_after_ms":1500}}'
+    for status in (401, 403):
+        assert isinstance(refusal(status, None, ours, carrier="ws"), Refused)
+        proxys = refusal(status, None, b'{"detail":"Forbidden"}', carrier="ws")
+        assert (proxys.blocked, proxys.retryable) == ("surely", True)
+        assert isinstance(refusal(status, None, b"<html>", carrier="http"), Refused)
+    error = refusal(429, "9", ours, carrier="ws")
+    assert (error.blocked, error.retry_after) == (None, 1.5)
+    assert refusal(429, "9", b"<html>", carrier="ws").retry_after == 9.0
+    assert refusal(503, None, ours, carrier="ws").blocked is None
+    assert refusal(503, None, b"<html>", carrier="ws").blocked == "perhaps"
 
 
 @pytest.mark.parametrize(("reason", "hint", "text"), [
