@@ -141,10 +141,10 @@ def _say(conn: Connection, command: Command, say: Say, moment: Moment) -> str:
 
 def _stop(conn: Connection, command: Command, stop: Stop, moment: Moment) -> str | None:
     found = conn.execute(
-        """SELECT id, state FROM runs WHERE session = ?1 AND state IN ('queued', 'running')
-           AND id = coalesce(?2, id) ORDER BY n""",
-        (command.session, stop.run),
+        f"SELECT id, state FROM runs WHERE session = ? AND state IN {runs.UNFINISHED} ORDER BY n",  # noqa: S608
+        (command.session,),
     ).fetchall()
+    found = [(run, state) for run, state in found if state != "cancelling" and stop.run in (None, run)]
     for run, state in found:
         after: RunState = "cancelled" if state == "queued" else "cancelling"
         last = log.append(conn, command.session, [_status(run, after, moment.now, stop.by)])

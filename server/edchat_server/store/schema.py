@@ -55,8 +55,11 @@ def _tables(d: Dialect) -> Iterable[str]:
             error TEXT, created TEXT NOT NULL, finished TEXT, last_seq BIGINT, untrimmed TEXT)""",
         """CREATE UNIQUE INDEX IF NOT EXISTS one_running
             ON runs(session) WHERE state IN ('running', 'cancelling')""",
-        """CREATE INDEX IF NOT EXISTS runs_unfinished
-            ON runs(state, n) WHERE state IN ('queued', 'running', 'cancelling')""",
+        "DROP INDEX IF EXISTS runs_unfinished",
+        # SQLite takes a partial index only for a query that has its condition word for word.
+        """CREATE INDEX IF NOT EXISTS runs_open
+            ON runs(session, n) WHERE state IN ('queued', 'running', 'cancelling')""",
+        "CREATE INDEX IF NOT EXISTS runs_queued ON runs(n) WHERE state = 'queued'",
         f"""CREATE TABLE IF NOT EXISTS tool_calls(
             key TEXT PRIMARY KEY, run TEXT NOT NULL, call TEXT NOT NULL, result {d.blob} NOT NULL) {d.by_key}""",
         "CREATE INDEX IF NOT EXISTS tool_calls_of_run ON tool_calls(run)",
