@@ -209,13 +209,22 @@ class SimClient:
     def offer_again(self, message_id: str) -> None:
         """Do what a browser does after a kernel's restart: give once more what is not confirmed."""
         said = self.said[message_id]
-        self.step(lambda driver: driver.submit(message_id, said.text))
+
+        def submit(driver: Driver) -> None:
+            if not said.taken_back:
+                driver.submit(message_id, said.text)
+
+        self.step(submit)
 
     def take_back(self, message_id: str) -> None:
         """Stop the run of a message, or take the message back."""
-        if message_id in self.said:
-            self.said[message_id].taken_back = True
-        self.step(lambda driver: driver.cancel_message(message_id))
+
+        def cancel(driver: Driver) -> None:
+            if message_id in self.said:
+                self.said[message_id].taken_back = True
+            driver.cancel_message(message_id)
+
+        self.step(cancel)
 
     def switch_carrier(self, *, websocket: bool) -> None:
         """Switch the WebSocket off or on."""

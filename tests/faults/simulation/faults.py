@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from .server import PORT
 
 if TYPE_CHECKING:
+    from edchat_widget._io.driver import Driver
+
     from .scenario import Case
     from .server import SimServer
 
@@ -170,8 +172,7 @@ def _kill_client(case: Case) -> None:
 
     def offer() -> None:
         for message_id in list(client.said)[-3:]:
-            if not client.said[message_id].taken_back:
-                client.offer_again(message_id)
+            client.offer_again(message_id)
 
     client.host.die_after(steps, die)
     case.did("kill_client", f"{client.name} after {steps} steps")
@@ -228,18 +229,22 @@ def _cancel_all(case: Case) -> None:
     client = case.rng.choice(case.clients)
     if client.running is None:
         return
-    for other in case.clients:
-        for said in other.said.values():
-            said.taken_back = True
-    client.step(lambda driver: driver.cancel())
+
+    def cancel(driver: Driver) -> None:
+        for other in case.clients:
+            for said in other.said.values():
+                said.taken_back = True
+        driver.cancel()
+
+    client.step(cancel)
     case.did("cancel_all", client.name)
 
 
 def _block_websocket(case: Case) -> None:
-    """F17: something on the way lets no WebSocket through, or nothing for long."""
+    """F17, F18: something on the way lets no WebSocket through, or nothing for long, or holds streams back."""
     if case.network.blocked is not None:
         return
-    case.network.blocked = case.rng.choice(("cut", "swallow", "shut"))
+    case.network.blocked = case.rng.choice(("cut", "swallow", "shut", "hold"))
     case.soon(20.0 * case.rng.random(), lambda: setattr(case.network, "blocked", None))
     case.did("block_websocket", case.network.blocked)
 
@@ -251,6 +256,22 @@ def _repeat_post(case: Case) -> None:
         line = case.rng.choice(lines)
         case.network.repeat(line)
         case.did("repeat_post", line.client.name)
+
+
+def _set_clock(case: Case) -> None:
+    """F9: somebody sets the clock."""
+    seconds = case.rng.choice((-3600.0, -40.0, 40.0, 3600.0))
+    case.clocks.set_forward += seconds
+    case.did("set_clock", f"by {seconds:+.0f} s")
+
+
+def _sleep(case: Case) -> None:
+    """F10: the lid of the notebook is closed for some minutes."""
+    client = case.rng.choice(case.clients)
+    if client.running is not None and client.host.stalled_until <= case.loop.time():
+        client.host.stalled_until = case.loop.time() + 20.0 * case.rng.random()
+        case.clocks.slept += 600.0
+        case.did("sleep", client.name)
 
 
 FAULTS = (
@@ -272,4 +293,6 @@ FAULTS = (
     Fault("cancel_all", 0.3, _cancel_all),
     Fault("block_websocket", 1.2, _block_websocket),
     Fault("repeat_post", 3, _repeat_post),
+    Fault("set_clock", 0.5, _set_clock),
+    Fault("sleep", 1, _sleep),
 )

@@ -16,8 +16,10 @@ from .loop import Host, SimLoop
 WINDOW = 65_536
 """Bytes that both kernels' socket buffers hold together."""
 REMEMBERED = 4_096
-Blocked = Literal["cut", "swallow", "shut"]
-"""What a middleman does: cut a WebSocket's request, swallow its answer, or shut whatever was just opened."""
+Blocked = Literal["cut", "swallow", "shut", "hold"]
+"""What a middleman does: cut a WebSocket's request, swallow its answer, shut whatever was just opened, or cut
+WebSockets and hold streams back until there is a lot."""
+HELD_BYTES = 4_096
 How = Literal["rst", "fin", "silent"]
 
 # Its writing end stays open: `poll` never finds it readable.
@@ -130,6 +132,8 @@ class Pipe:
                 return
             self.budget = (left - len(data), how)
         self.held.append(data)
+        if data is not None and self._network.holds(self._line, self):
+            return
         self.release()
 
     def release(self) -> None:
@@ -425,6 +429,12 @@ class Network:
                 line.cut("rst")
             else:
                 line.down.drop()
+
+    def holds(self, line: Line, pipe: Pipe) -> bool:
+        """Whether the middleman waits for more before he gives it on."""
+        if self.blocked != "hold" or pipe is not line.down or b"text/event-stream" not in pipe.said:
+            return False
+        return sum(len(part) for part in pipe.held if part) < HELD_BYTES
 
     def repeat(self, line: Line) -> None:
         """Send once more what a client has sent on this line."""

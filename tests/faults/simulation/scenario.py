@@ -29,6 +29,8 @@ from .server import MakeAgent, SimServer, scripted_agent
 
 SETTLE = 240.0
 """Virtual seconds within which all must be delivered and answered, once nothing breaks any more."""
+FAULT_RATE = 1.5
+"""How many faults there are in a virtual second, on average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,8 @@ class Case:
         self.loop = SimLoop(self.rng)
         self.network = Network(self.loop)
         self.shadow = ShadowLog()
+        # Some servers forget tokens soon, so that clients come back to a log that was trimmed.
+        self._retain, self._keep = self.rng.choice(((86_400.0, 20_000), (5.0, 20_000), (86_400.0, 20)))
         self.clients = [self._client(n) for n in range(self.rng.choice((1, 2, 2, 3)))]
         self.server: SimServer | None = None
         self.zombies: list[SimServer] = []
@@ -99,7 +103,7 @@ class Case:
     def start_server(self) -> None:
         """Start a server process on the database."""
         self.server = SimServer(
-            self.loop, self.network, self.folder / "server",
+            self.loop, self.network, self.folder / "server", retain=self._retain, keep_events=self._keep,
             make_agent=self.plan.make_agent, store_class=self.plan.store_class)
         self.server.start()
 
@@ -138,8 +142,9 @@ class Case:
 
     async def _people(self) -> None:
         rng = self.rng
+        pause = self.plan.faults / FAULT_RATE / self.plan.messages
         for number in range(self.plan.messages):
-            await asyncio.sleep(rng.expovariate(0.5))
+            await asyncio.sleep(rng.expovariate(1 / pause))
             client = rng.choice(self.clients)
             text, titles = self._message(number)
             client.say(f"m-{number}", text, titles)
@@ -163,7 +168,7 @@ class Case:
         done = 0
         idle = 0
         while done < self.plan.faults and self.outcome.broken is None:
-            await asyncio.sleep(self.rng.expovariate(1.5))
+            await asyncio.sleep(self.rng.expovariate(FAULT_RATE))
             fault = self.rng.choices(chosen, weights)[0]
             before = len(self.outcome.actions)
             fault.act(self)
@@ -192,6 +197,7 @@ class Case:
         server.on_commit.clear()
         for client in self.clients:
             client.host.doom = None
+            client.host.stalled_until = 0.0
         if not server.host.alive or server.ended:
             self.start_server()
 
