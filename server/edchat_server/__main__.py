@@ -1,16 +1,14 @@
-"""The command line: ``python -m edchat_server`` and ``edchat serve``."""
+"""The server's command line: ``python -m edchat_server``, and what ``edchat serve`` is made of."""
 
 import argparse
 import asyncio
 import logging
 import secrets
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__
 from .settings import Settings, SettingsError
 from .token_command import add as add_token
 from .token_command import add_token_options
@@ -19,27 +17,27 @@ if TYPE_CHECKING:
     from .app import Build
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the ``edchat`` command; return its exit code."""
-    parser = argparse.ArgumentParser(prog="edchat", description="A chat that turns a sentence into a story.")
-    parser.add_argument("--version", action="version", version=__version__)
-    verbs = parser.add_subparsers(dest="verb", metavar="command")
+_COPIES = {
+    "backup": "copy the database to a file; the server may be running",
+    "restore": "put a backup in the database's place; the server must be stopped",
+}
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the server's part of the ``edchat`` command."""
     add_options(verbs.add_parser("serve", help="run the agent server"))
-    copies = {
-        "backup": verbs.add_parser("backup", help="copy the database to a file; the server may be running"),
-        "restore": verbs.add_parser("restore", help="put a backup in the database's place; the server must be stopped"),
-    }
-    for copy in copies.values():
+    for verb, help_text in _COPIES.items():
+        copy = verbs.add_parser(verb, help=help_text)
         copy.add_argument("file", type=Path, metavar="FILE")
         copy.add_argument("--data-dir", type=Path, metavar="DIR", help="database folder (EDCHAT_DATA_DIR)")
     add_token_options(verbs.add_parser("token", help="let users into a shared server"))
-    given = parser.parse_args(argv)
-    if given.verb is None:
-        parser.print_help()
-        return 0
+
+
+def run(given: argparse.Namespace) -> int:
+    """Do what was asked for with one of these verbs; return the exit code."""
     if given.verb == "token":
         return add_token(given)
-    return _copy(given) if given.verb in copies else serve(given)
+    return _copy(given) if given.verb in _COPIES else serve(given)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -200,3 +200,9 @@ def token_of_environment(environ: Mapping[str, str] | None = None) -> str | None
     """
     found = _first(os.environ if environ is None else environ, _SETTINGS["token"][1])
     return _token(*found) if found is not None else None
+
+
+def signs_of_host(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what notebook front-ends leave in the environment, by which they can be told apart."""
+    env = os.environ if environ is None else environ
+    return {k: v for k, v in env.items() if k in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")}

@@ -151,9 +151,11 @@ def test_a_wrong_token_is_refused_once_and_the_right_one_sends_what_waited(home:
             states = [m.state for m in right.messages if m.role == "user"]
             assert sorted(states) == ["answered", "answered", "failed"]
         report = doctor(record.url, token="wrong", data_dir=home)
-        assert "FAIL token: The server wants a valid token." in repr(report)
+        assert "FAIL token: The server wants a valid token; the one that is set is not." in repr(report)
         report = doctor(record.url, token=record.token, data_dir=home)
-        assert "the token is accepted" in repr(report)
+        assert "ok   token: the token is accepted" in repr(report)
+        assert "ok   WebSocket: opens in" in repr(report)
+        assert "ok   event stream: its first event comes at once" in repr(report)
         assert "panel: installed" in repr(report)
 
 

@@ -11,7 +11,7 @@ from tests.faults.kernel import shown_by
 from tests.processes import free_port
 from tests.server_fixtures import Client, server
 
-from edchat_server.__main__ import main
+from edchat_cli import main
 from edchat_server.store.backup import RESTORED
 from edchat_widget import Chat
 

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from edchat_server.__main__ import main
+from edchat_cli import main
 from edchat_server.identity import Identity, Tickets, Tokens, TokensFileError, add_token
 
 PAGE = "https://chat.example.com"

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from edchat_server.__main__ import main
+from edchat_cli import main
 
 
 @pytest.fixture(scope="module")

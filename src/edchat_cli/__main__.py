@@ -1,0 +1,5 @@
+"""``python -m edchat_cli``: the same as ``edchat``."""
+
+from . import main
+
+raise SystemExit(main())
