@@ -17,12 +17,16 @@ from .external import EffectUncertain, NotDone
 from .models import ModelError
 from .scope import RunStopped
 from .text import whole_json
+from .tool_calls import written_calls
 from .tools import TITLES
 
 logger = logging.getLogger("edchat.agent")
 
 Result = ToolMessage | Command[Any]
 
+_REASONS = ("finish_reason", "stop_reason", "done_reason", "status")
+_SAY_WHY = frozenset({"openai", "anthropic", "ollama"})
+"""Providers whose every whole answer says why it ended."""
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "content_filter", "incomplete"})
 
 
@@ -77,17 +81,23 @@ class ModelGuard(AgentMiddleware[Any, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]:
-        """Ask the model once. Raises `ModelError` for a cut tool call and for no answer at all."""
-        response = await handler(request)
-        response.result = [_usable(m, request.messages) if isinstance(m, AIMessage) else m for m in response.result]
+        """Ask the model once. Raises `ModelError` for a cut answer or tool call, and for no answer at all."""
+        with written_calls() as calls:
+            response = await handler(request)
+        whole = calls.whole()
+        response.result = [
+            _usable(m, request.messages, whole=whole) if isinstance(m, AIMessage) else m for m in response.result
+        ]
         return response
 
 
-def _usable(answer: AIMessage, before: list[Any]) -> AIMessage:
-    if answer.invalid_tool_calls or (answer.tool_calls and _cut(answer.response_metadata)):
+def _usable(answer: AIMessage, before: list[Any], *, whole: bool) -> AIMessage:
+    if answer.invalid_tool_calls or (answer.tool_calls and (not whole or _cut(answer.response_metadata))):
         raise ModelError(
             "The model's call of a tool was cut off or malformed; nothing was done.", "Ask again.", retryable=True
         )
+    if answer.text and not answer.tool_calls and _unfinished(answer.response_metadata):
+        raise ModelError("The model's answer broke off.", "Ask again.", retryable=True)
     if not answer.tool_calls and not answer.text and not _acted(before):
         raise ModelError("The model gave no answer.", "Ask again, or in other words.", retryable=True)
     mended = whole_json(answer.content), whole_json(answer.tool_calls)
@@ -98,8 +108,13 @@ def _usable(answer: AIMessage, before: list[Any]) -> AIMessage:
 
 def _cut(metadata: dict[str, Any]) -> bool:
     """Whether the model was stopped inside its answer: LangChain completes half a tool call as best it can."""
-    reasons = {str(metadata.get(key)).casefold() for key in ("finish_reason", "stop_reason", "done_reason", "status")}
-    return bool(reasons & _CUT) or set(metadata) == {"model_provider"}  # nothing came at the stream's end
+    reasons = {str(metadata.get(key)).casefold() for key in _REASONS}
+    return bool(reasons & _CUT) or _unfinished(metadata) or set(metadata) == {"model_provider"}
+
+
+def _unfinished(metadata: dict[str, Any]) -> bool:
+    """Whether the stream ended without the reason that a provider gives at its end."""
+    return metadata.get("model_provider") in _SAY_WHY and not any(metadata.get(key) for key in _REASONS)
 
 
 def _acted(messages: list[BaseMessage]) -> bool:

@@ -39,8 +39,14 @@ _SECRETS = re.compile(
     r"|(?<=://)[^\s/@]+@"
 )
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
+_BROKEN_OFF = frozenset({"RemoteProtocolError", "ReadError", "IncompleteRead", "ProtocolError", "StreamClosed"})
+_UNREACHABLE = frozenset(
+    {"ConnectError", "APIConnectionError", "ConnectionError", "ConnectionRefusedError", "gaierror", "NetworkError"}
+)
 _RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _MESSAGE_MAX = 600
+_SILENCE = 120.0
+_TAKE_TIMEOUT = frozenset({"openai", "azure_openai", "anthropic", "deepseek", "groq", "mistralai", "xai"})
 
 
 class ModelError(Exception):
@@ -83,7 +89,8 @@ def load_model(
 
     `name` is what `init_chat_model` takes, best with its provider: ``openai:gpt-5`` or ``ollama:llama3.2``.
     Keys and addresses come from the environment alone (OPENAI_API_KEY, OPENAI_BASE_URL, ...).
-    EDCHAT_OFFLINE_PACE is the offline planner's words per second, 0 for at once.
+    EDCHAT_OFFLINE_PACE is the offline planner's words per second, 0 for at once; EDCHAT_MODEL_TIMEOUT for how many
+    seconds a model may be silent.
 
     Raises:
         ModelError: unknown provider, package not installed, no key, or a setting that is out of range.
@@ -135,29 +142,21 @@ def explain_model_failure(exc: BaseException, *, environ: Mapping[str, str] = os
         )
     if any("Timeout" in n for n in names):
         return ModelFailure(_with("The model did not answer in time.", said), retryable=True)
-    if names & {
-        "ConnectError",
-        "APIConnectionError",
-        "ConnectionError",
-        "ConnectionRefusedError",
-        "gaierror",
-    }:
-        return ModelFailure(_with("The model's server cannot be reached.", said), retryable=True)
-    if names & {
-        "RemoteProtocolError",
-        "ReadError",
-        "IncompleteRead",
-        "ProtocolError",
-        "StreamClosed",
-        "NetworkError",
-    }:
+    if names & _BROKEN_OFF:  # before what it is wrapped in: some clients call every lost connection the same
         return ModelFailure(_with("The model's answer broke off.", said), retryable=True)
+    if names & _UNREACHABLE:
+        return ModelFailure(_with("The model's server cannot be reached.", said), retryable=True)
+    if "JSONDecodeError" in names:
+        return ModelFailure("The model's answer could not be read: it is no JSON.", retryable=True)
     retryable = bool(names & {"APIError", "ResponseError"})
     return ModelFailure(_with("The model failed.", said), retryable=retryable)
 
 
 def _by_status(status: int, said: str, exc: BaseException) -> ModelFailure:
-    out_of_credit = "insufficient_quota" in str(exc) or "billing" in said.casefold()
+    codes = {getattr(error, "code", None) for error in _chain(exc)}
+    out_of_credit = (
+        "insufficient_quota" in codes or "insufficient_quota" in str(exc) or "billing" in said.casefold()
+    )
     head = {
         401: "The model's provider refused the key.",
         403: "The model's provider refused access.",
@@ -225,16 +224,30 @@ def _brief(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _arguments(provider: str | None, name: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    arguments = _patience(provider, environ)
     variable = _KEYS.get(provider or "")
     if variable is None or environ.get(variable):
-        return {}
+        return arguments
     if provider == "openai" and (environ.get("OPENAI_BASE_URL") or environ.get("OPENAI_API_BASE")):
         # A server of one's own often wants no key, but the client insists on having one.
-        return {"api_key": "none"}
+        return arguments | {"api_key": "none"}
     package = f"langchain_{provider}"
     if f"langchain-{provider}" in _EXTRAS and importlib.util.find_spec(package) is None:
         return {}  # the missing package is the more useful thing to say
     raise ModelError(f"The model {name!r} needs a key.", f"Set {variable} in the environment of the server.")
+
+
+def _patience(provider: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    text = environ.get("EDCHAT_MODEL_TIMEOUT", "")
+    try:
+        seconds = float(text) if text else _SILENCE
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise ModelError(f"EDCHAT_MODEL_TIMEOUT is {text!r}.", "It takes seconds, more than 0 and at most 3600.")
+    if provider in _TAKE_TIMEOUT:
+        return {"timeout": seconds}
+    return {"client_kwargs": {"timeout": seconds}} if provider == "ollama" else {}
 
 
 def _missing_package(name: str, exc: ImportError) -> ModelError:

@@ -29,6 +29,27 @@ def test_unknown_provider_says_how_to_write_it() -> None:
     assert "\n" not in f"{caught.value}{caught.value.hint}"
 
 
+@pytest.mark.parametrize("timeout", ["soon", "0", "-1", "nan", "9999"])
+def test_a_bad_timeout_names_the_variable(timeout: str) -> None:
+    with pytest.raises(ModelError, match="EDCHAT_MODEL_TIMEOUT"):
+        load_model("openai:x", environ={"OPENAI_API_KEY": "k", "EDCHAT_MODEL_TIMEOUT": timeout})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("openai:x", {"timeout": 7.0}), ("ollama:x", {"client_kwargs": {"timeout": 7.0}}), ("bedrock:x", {})],
+)
+def test_a_silent_model_is_given_up_where_its_client_can(name: str, expected: dict[str, Any]) -> None:
+    given: dict[str, Any] = {}
+
+    def create(_: str, **arguments: Any) -> Any:
+        given.update(arguments)
+        return OfflinePlanner()
+
+    load_model(name, environ={"OPENAI_API_KEY": "k", "EDCHAT_MODEL_TIMEOUT": "7"}, create=create)
+    assert given == expected
+
+
 def absent(package: str) -> Any:
     def create(name: str, **_: Any) -> Any:
         raise ImportError(
@@ -75,13 +96,13 @@ def test_server_of_ones_own_needs_no_key() -> None:
         return OfflinePlanner()
 
     load_model("openai:local", environ={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, create=create)
-    assert given == {"api_key": "none"}
+    assert given == {"api_key": "none", "timeout": 120.0}
     load_model(
         "openai:local",
         environ={"OPENAI_API_KEY": "sk-abcdefgh"},
         create=lambda name, **a: given.update(a) or OfflinePlanner(),
     )
-    assert given == {"api_key": "none"}, "a key that is there is left to the integration"
+    assert given == {"api_key": "none", "timeout": 120.0}, "a key that is there is left to the integration"
 
 
 def test_failure_in_the_constructor_is_one_sentence_without_the_key() -> None:
