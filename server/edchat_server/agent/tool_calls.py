@@ -24,7 +24,7 @@ class WrittenCalls(BaseCallbackHandler):
     def __init__(self) -> None:
         self._arguments: defaultdict[object, str] = defaultdict(str)
 
-    def on_llm_new_token(self, token: str, *, chunk: Any = None, **_: Any) -> None:  # noqa: ARG002 - LangChain's signature
+    def on_llm_new_token(self, token: object, *, chunk: Any = None, **_: Any) -> None:  # noqa: ARG002 - LangChain's
         """Take one part of the stream."""
         message = getattr(chunk, "message", None)
         if not isinstance(message, AIMessageChunk):
