@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import uuid
@@ -154,6 +155,7 @@ class Client:
     csn: int = 0
     cursor: int = 0
     epoch: str | None = None
+    receive_buffer: int | None = None
     frames: list[dict[str, Any]] = field(default_factory=list)
     log: dict[int, dict[str, Any]] = field(default_factory=dict)
     welcome: dict[str, Any] = field(default_factory=dict)
@@ -171,7 +173,7 @@ class Client:
         self.ws = self._stack.enter_context(
             connect(
                 self.server.ws, subprotocols=[Subprotocol("edchat.v2")], additional_headers=headers,
-                proxy=None, compression=None,
+                proxy=None, compression=None, sock=self._socket(),
             )
         )
         hello = {
@@ -182,6 +184,15 @@ class Client:
         self.welcome = self.until("welcome")["data"]
         self.epoch = self.welcome["epoch"]
         return self
+
+    def _socket(self) -> socket.socket | None:
+        if self.receive_buffer is None:
+            return None
+        made = socket.socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        host, port = self.server.url.removeprefix("http://").split(":")
+        made.connect((host, int(port)))
+        return made
 
     def send(self, frame: dict[str, Any] | str) -> None:
         assert self.ws is not None

@@ -48,11 +48,15 @@ async def follow(
         rows = await read(store, session, cursor, holes=holes)
         if rows:
             cursor = rows[-1].seq
-            if len(rows) == BATCH and not holes and (await store.head(session))[1] - cursor > MAX_LAG:
+            if not holes and _is_full(rows) and (await store.head(session))[1] - cursor > MAX_LAG:
                 raise Trimmed(session)
         else:
             await listener.wait()
         yield rows
+
+
+def _is_full(rows: Sequence[Row]) -> bool:
+    return len(rows) == BATCH or sum(len(row.body) for row in rows) >= PAGE_BYTES
 
 
 def events(rows: Sequence[Row]) -> Iterator[Outgoing]:

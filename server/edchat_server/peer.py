@@ -124,8 +124,9 @@ class Peer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
+        for task in tasks:  # the writer's word first: when it cuts the peer off, the reader ends as well
+            if task in done:
+                task.result()
 
     async def _watch_token(self) -> None:
         standing = Standing(self._core.tokens, self.who)

@@ -252,7 +252,7 @@ class Store(Protocol):
         """Return the session's epoch and last seq, and begin the session if it is new."""
 
     async def read_range(self, session: str, after: int, limit: int = 200) -> list[Row]:
-        """Return at most `limit` events behind seq `after`, in order."""
+        """Return at most `limit` events behind seq `after`, in order, and of large ones fewer."""
 
     async def snapshot(self, session: str, head: int, after: int = 0, size: int = PAGE_BYTES) -> Page:
         """Return what the session showed at seq `head`, from behind seq `after`, as about `size` bytes.

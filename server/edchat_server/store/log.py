@@ -16,7 +16,7 @@ from edchat_protocol.frames import (
 )
 from edchat_server.sql import Connection
 
-from .base import Page, Row, Trimmed
+from .base import PAGE_BYTES, Page, Row, Trimmed
 
 _LOGGED = (StatusFrame, Token, ToolExecution, MessageFrame, ErrorFrame)
 
@@ -53,12 +53,19 @@ def append(conn: Connection, session: str, frames: Sequence[Logged]) -> int:
 
 
 def read_range(conn: Connection, session: str, after: int, limit: int) -> list[Row]:
-    """Return at most `limit` events behind seq `after`."""
+    """Return at most `limit` events behind seq `after`, and of large ones fewer: about `PAGE_BYTES`."""
     found = conn.execute(
         "SELECT seq, body FROM events WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?",
         (session, after, limit),
     )
-    return [Row(seq, body) for seq, body in found]
+    rows: list[Row] = []
+    room = PAGE_BYTES
+    for seq, body in found:
+        rows.append(Row(seq, body))
+        room -= len(body)
+        if room <= 0:
+            break
+    return rows
 
 
 def snapshot(conn: Connection, session: str, head: int, after: int, size: int) -> Page:

@@ -9,7 +9,17 @@ from typing import Any
 from starlette.websockets import WebSocketDisconnect
 
 from edchat_protocol.artifacts import Artifact
-from edchat_protocol.frames import MessageData, MessageFrame, StatusData, StatusFrame, ToolExecution, ToolExecutionData
+from edchat_protocol.frames import (
+    MessageData,
+    MessageFrame,
+    Pong,
+    StatusData,
+    StatusFrame,
+    Token,
+    TokenData,
+    ToolExecution,
+    ToolExecutionData,
+)
 from edchat_server.access import Access
 from edchat_server.audit import AuditLog
 from edchat_server.door import Door
@@ -150,6 +160,49 @@ def test_a_defect_ends_one_connection_and_is_audited(tmp_path: Path) -> None:
         core.audit.close()
         lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
         assert [line["action"] for line in lines] == ["connect", "disconnect"]
+        await store.close()
+
+    asyncio.run(main())
+
+
+class Slow(Socket):
+    """A version 2 peer that says hello and takes nothing until it is let go."""
+
+    def __init__(self, cursor: int, epoch: str) -> None:
+        super().__init__("edchat.v2")
+        self.go = asyncio.Event()
+        self._hello = {"proto": 2, "session": "s", "client": "slow", "conn": 1, "cursor": cursor, "epoch": epoch}
+
+    async def receive(self) -> dict[str, Any]:
+        if self._hello:
+            said, self._hello = self._hello, {}
+            return {"type": "websocket.receive", "text": json.dumps({"type": "hello", "data": said})}
+        return await super().receive()
+
+    async def send_text(self, text: str) -> None:
+        await super().send_text(text)
+        if self.sent[-1]["type"] == "events":
+            await self.go.wait()
+
+
+def test_a_reader_that_falls_far_behind_begins_anew_with_a_snapshot(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = await SqliteStore.open(tmp_path / "db")
+        run = await claimed(store, "go on and on")
+        epoch, head = await store.head("s")
+        core = core_of(store)
+        core.welcome = lambda session, greeting: Pong()
+        tokens = [Token(run=run.run, mid="a", off=n, data=TokenData(token="x")) for n in range(6000)]
+        await store.append(run, tokens[:300])
+        peer = Slow(head, epoch)
+        serving = asyncio.create_task(serve(peer, core, patience=20))  # type: ignore[arg-type]
+        await peer.until("events")
+        await store.append(run, tokens[300:])
+        peer.go.set()
+        await serving
+        assert peer.closed == [4413]
+        greeting = await store.greet("s", "slow", 2, cursor=peer.sent[-1]["data"]["last"], epoch=epoch)
+        assert not greeting.replay
         await store.close()
 
     asyncio.run(main())
