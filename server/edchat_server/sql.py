@@ -78,6 +78,13 @@ POSTGRES = Dialect(
 )
 
 
+def add_columns(conn: Connection, dialect: Dialect, columns: Iterable[tuple[str, str, str]]) -> None:
+    """Add the columns that are missing: table, name, type. What is there is not touched, and not locked."""
+    for table, column, kind in columns:
+        if column not in {row[0] for row in conn.execute(dialect.columns, (table,))}:
+            conn.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+
+
 def create(conn: Connection, statements: Iterable[str]) -> None:
     """Run the statements of a schema."""
     for statement in statements:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psycopg
 
-from edchat_server.sql import Connection
+from edchat_server.sql import Connection, Dialect, add_columns
 
 from .base import Claim
 from .postgres_links import PostgresConnection, Raw
@@ -20,10 +20,9 @@ _UNTIL = "clock_timestamp() + make_interval(secs => ?2)"
 _log = logging.getLogger("edchat.server.store")
 
 
-def prepare(conn: Connection) -> None:
+def prepare(conn: Connection, dialect: Dialect) -> None:
     """Make the columns of a lease."""
-    conn.execute("ALTER TABLE runs ADD COLUMN IF NOT EXISTS owner TEXT")
-    conn.execute("ALTER TABLE runs ADD COLUMN IF NOT EXISTS lease_until TIMESTAMPTZ")
+    add_columns(conn, dialect, (("runs", "owner", "TEXT"), ("runs", "lease_until", "TIMESTAMPTZ")))
 
 
 def claim(conn: Connection, owner: str, lease: float) -> Claim | None:

@@ -154,10 +154,11 @@ def _make_tables(connect: Callable[[], Raw], prepare: Sequence[Prepare]) -> None
         # Asked for again and again: who waited inside a statement would hold up the making of indexes.
         while raw.execute("SELECT pg_try_advisory_lock(%s)", (_PREPARING,)).fetchone() != (True,):
             time.sleep(0.1)
+        raw.execute(b"SET statement_timeout = 0")  # an index of a later version may take its time
         conn = PostgresConnection(raw)
-        with raw.transaction():
-            for step in (schema.prepare, lambda conn, _: leases.prepare(conn), *prepare):
-                step(conn, POSTGRES)
+        # Each statement by itself: a transaction that gathers tables' locks would block those who write, in a circle.
+        for step in (schema.prepare, leases.prepare, *prepare):
+            step(conn, POSTGRES)
         postgres_checkpoints.prepare(raw)
 
 

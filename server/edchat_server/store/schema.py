@@ -8,7 +8,7 @@ outside the database, from before the call to its result; `doubt`: there will be
 
 from collections.abc import Iterable
 
-from edchat_server.sql import Connection, Dialect, create
+from edchat_server.sql import Connection, Dialect, add_columns, create
 
 PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -87,8 +87,5 @@ _INDEXES = (
 def prepare(conn: Connection, dialect: Dialect) -> None:
     """Make what is missing of the tables."""
     create(conn, _tables(dialect))
-    for table, column, kind in _ADDED:
-        known = {row[0] for row in conn.execute(dialect.columns, (table,))}
-        if column not in known:
-            conn.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+    add_columns(conn, dialect, _ADDED)
     create(conn, _INDEXES)

@@ -303,3 +303,37 @@ def test_a_database_in_another_encoding_is_refused(postgres_server: Postgres) ->
     postgres_server.execute("CREATE DATABASE narrow ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(StoreError, match="takes UTF8"):
         asyncio.run(PostgresStore.open(postgres_server.url("narrow"), replica="srv_1"))
+
+
+@pytest.mark.fault("F15", "servers start while another one writes all the time")
+def test_a_server_that_starts_disturbs_nobody(postgres_server: Postgres) -> None:
+    from edchat_server.store.postgres import PostgresStore
+
+    def make(conn: Connection) -> dict[str, Any]:
+        return {"made": Backlog(conn, NOW).create_story(StoryDraft(title="Login page"), run_id=None, actor="a").id}
+
+    async def write(store: Any, session: str, over: asyncio.Event) -> None:
+        n = 0
+        while not over.is_set():
+            n += 1
+            await store.accept(say(f"{session}-{n}", session=session))
+            claim = await store.claim()
+            while claim is not None:
+                await store.append(claim, [token(claim)])
+                await store.effect(claim, "call", make)
+                await store.finish(claim, "completed", [token(claim)])
+                claim = await store.claim()
+
+    async def main() -> None:
+        url = postgres_server.url(postgres_server.database())
+        first = await PostgresStore.open(url, replica="srv_0", prepare=[prepare])
+        over = asyncio.Event()
+        writers = [asyncio.create_task(write(first, f"s{n}", over)) for n in range(4)]
+        for n in range(1, 25):
+            await (await PostgresStore.open(url, replica=f"srv_{n}", prepare=[prepare])).close()
+        over.set()
+        await asyncio.gather(*writers)
+        assert first.trouble is None
+        await first.close()
+
+    asyncio.run(main())
