@@ -162,8 +162,19 @@ class Translation:
         if mid not in self._texts and len(open_mids) == 1:
             # Some providers name a message only in its last chunk; the log already shows the first name.
             mid = open_mids[0]
-        if mid in self._closed:
-            return []
+        frames = [] if mid in self._closed else self._whole_text(message, mid, open_mids, now)
+        # Also where the text is in the log already: a server that died after it may have acted before these showed.
+        for call in message.tool_calls:
+            step = call["id"]
+            if step and step not in self._steps:
+                self._steps[step] = _Step(
+                    tool=call["name"], status="pending", details=ToolDetails(input=whole_json(call["args"]))
+                )
+                # Shown when the stream goes on: only then is the message with this call in the checkpoint.
+                self._held.append(self._execution(step, now))
+        return frames
+
+    def _whole_text(self, message: AIMessage, mid: str, open_mids: Sequence[str], now: datetime) -> list[Logged]:
         frames: list[Logged] = []
         void = tuple(m for m in open_mids if m != mid)
         if void:
@@ -175,14 +186,6 @@ class Translation:
             self._closed.add(mid)
             self._texts.setdefault(mid, len(text))
             frames.append(self._message(mid, text, now, last=not message.tool_calls))
-        for call in message.tool_calls:
-            step = call["id"]
-            if step and step not in self._steps:
-                self._steps[step] = _Step(
-                    tool=call["name"], status="pending", details=ToolDetails(input=whole_json(call["args"]))
-                )
-                # Shown when the stream goes on: only then is the message with this call in the checkpoint.
-                self._held.append(self._execution(step, now))
         return frames
 
     def _message(self, mid: str, text: str, now: datetime, *, last: bool) -> MessageFrame:
