@@ -213,7 +213,7 @@ class Chat:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation so far, in reading order.
+        """The conversation so far, in reading order. A ``note`` says where another server took over.
 
         Right after ``Chat()`` it waits for the server to tell it, 10 seconds at most.
         """

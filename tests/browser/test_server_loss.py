@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import expect
 from tests.browser.lab import NotebookPage
 from tests.processes import AgentServer, wait_until
+
+from edchat_widget._io import launcher
 
 Open = Callable[..., NotebookPage]
 
@@ -73,3 +76,32 @@ def test_the_hundred_and_first_message_is_refused_and_none_is_dropped(
     wait_until(lambda: len(agent_server.stories()) == 100, seconds=90, what="100 stories")
     titles = [s["title"] for s in sorted(agent_server.stories(), key=lambda s: int(s["id"].split("-")[1]))]
     assert [int(re.search(r"\d+", t)[0]) for t in titles] == list(range(100))  # type: ignore[index]
+
+
+def test_the_server_on_this_machine_goes_on_and_gives_back(
+    notebook: Open, agent_server: AgentServer, tmp_path: Path
+) -> None:
+    first = FEW_ATTEMPTS.replace("{session!r}", "{session!r}, failover='ask'")
+    page = notebook(agent_server, "chat.reconnect()", first=first)
+    panel = page.panel()
+    panel.wait_connected()
+    try:
+        panel.send("Create a P1 story for user authentication")
+        expect(panel.story_cards).to_have_count(1)
+        agent_server.kill()
+        go_on = panel.root.get_by_role("button", name="Go on here")
+        expect(go_on).to_be_visible(timeout=30_000)
+        panel.send("Create a P2 story for data export")
+        expect(panel.users.last).to_contain_text("Queued until the connection is back")
+        go_on.press("Enter")
+        expect(panel.story_cards).to_have_count(2, timeout=60_000)
+        expect(panel.root.get_by_role("note")).to_contain_text("From here on the server on this machine")
+        expect(panel.root.locator(".strip")).to_contain_text("answers in its place")
+        agent_server.start()
+        page.run(1)
+        panel.root.get_by_role("button", name="Return").click(timeout=30_000)
+        expect(panel.story_cards).to_have_count(1)
+        expect(panel.root.get_by_role("note")).to_contain_text("Here 1 message went to the server on this machine")
+        assert len(agent_server.stories()) == 1
+    finally:
+        launcher.stop(tmp_path / "kernel")

@@ -64,6 +64,7 @@ def offered(chat: Chat) -> str | None:
     return offer.kind if offer else None
 
 
+@pytest.mark.fault("F20", "dies before the first connection")
 def test_a_server_that_was_never_there_is_replaced_without_asking(primary: AgentServer, home: Path) -> None:
     with open_chat(primary, home, max_reconnect_attempts=10) as chat:
         assert len(chat.ask(LOGIN, timeout=60).stories) == 1
@@ -73,6 +74,7 @@ def test_a_server_that_was_never_there_is_replaced_without_asking(primary: Agent
         assert len(chat.stories()) == 1
 
 
+@pytest.mark.fault("F20", "dies with messages queued")
 def test_a_server_that_dies_is_replaced_only_when_the_reader_wants_it(primary: AgentServer, home: Path) -> None:
     primary.start()
     with open_chat(primary, home) as chat:
@@ -106,6 +108,7 @@ def test_the_agent_on_this_machine_knows_what_was_said_before(primary: AgentServ
         assert fork.seq > 0
 
 
+@pytest.mark.fault("F20", "dies with a message written that it took, comes back")
 def test_what_was_written_is_in_doubt_and_settles_as_accepted(primary: AgentServer, home: Path) -> None:
     primary.start()
     with open_chat(primary, home) as chat:
@@ -147,6 +150,7 @@ def test_what_was_written_is_in_doubt_and_settles_as_accepted(primary: AgentServ
             assert len(meanwhile.stories()) == 1
 
 
+@pytest.mark.fault("F20", "dies with a message written that it did not take, comes back")
 def test_what_was_written_and_never_arrived_is_offered_again_and_not_sent_by_itself(
     primary: AgentServer, home: Path
 ) -> None:
@@ -179,6 +183,7 @@ def test_what_was_written_and_never_arrived_is_offered_again_and_not_sent_by_its
         assert len(primary.stories()) == 1
 
 
+@pytest.mark.fault("F20", "dies while it answers, comes back")
 def test_an_answer_that_was_cut_by_the_servers_end_is_completed_when_it_is_back(
     tmp_path: Path, home: Path
 ) -> None:
@@ -197,6 +202,7 @@ def test_an_answer_that_was_cut_by_the_servers_end_is_completed_when_it_is_back(
         assert kinds(chat) == ["user", "assistant", "note", "user", "assistant"]
 
 
+@pytest.mark.fault("F20", "comes back before anything was said")
 def test_a_server_that_is_back_before_anything_was_said_is_returned_to_without_asking(
     primary: AgentServer, home: Path
 ) -> None:
@@ -248,6 +254,7 @@ KERNEL = textwrap.dedent("""
 """)
 
 
+@pytest.mark.fault("F20", "the kernel is killed between the steps of the change")
 @pytest.mark.parametrize("point", ["fork_stored", "rows_taken", "rows_left"])
 def test_a_kernel_that_dies_while_it_changes_servers_loses_and_doubles_nothing(
     primary: AgentServer, home: Path, point: str
@@ -270,6 +277,7 @@ def test_a_kernel_that_dies_while_it_changes_servers_loses_and_doubles_nothing(
         assert primary.stories() == []
 
 
+@pytest.mark.fault("F20", "the kernel ends after the change")
 def test_the_next_kernel_goes_on_with_the_server_on_this_machine(primary: AgentServer, home: Path) -> None:
     with open_chat(primary, home) as chat:
         chat.ask(LOGIN, timeout=60)
@@ -296,3 +304,25 @@ def test_a_new_chat_begun_without_the_server_stays_on_this_machine(primary: Agen
         assert here(chat) or chat.connection.state == "connecting"
         chat.ask(EXPORT, timeout=60)
         assert said(chat) == [(EXPORT, "answered")]
+
+
+@pytest.mark.fault("F20", "the kernel ends with a message in doubt")
+def test_doubt_outlives_the_kernel_and_settles_in_the_next(primary: AgentServer, home: Path) -> None:
+    primary.env["EDCHAT_FAIL_POINT"] = "accept_committed"
+    primary.start()
+    with open_chat(primary, home) as chat:
+        wait_until(lambda: chat.connection.state == "connected", what="connected")
+        chat.send(EXPORT)
+        assert primary.process is not None
+        primary.process.wait(20)
+        wait_until(lambda: offered(chat) == "failover", what="the offer")
+        chat.failover()
+        chat.ask(IMPORT, timeout=60)
+    del primary.env["EDCHAT_FAIL_POINT"]
+    with open_chat(primary, home) as chat:
+        wait_until(lambda: said(chat) == [(EXPORT, "in_doubt"), (IMPORT, "answered")], what="all is shown again")
+        primary.start()
+        chat.reconnect()
+        wait_until(lambda: (EXPORT, "answered") in said(chat), what="settled")
+        assert len(primary.stories()) == 1
+        assert len(chat.stories()) == 1

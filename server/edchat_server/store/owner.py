@@ -16,9 +16,14 @@ from .base import StoreError, StoreUnavailable
 from .schema import PRAGMAS
 
 T = TypeVar("T")
-Job = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
+Job = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]", bool]
+"""What to do, whom to tell, and whether it only reads."""
 
 _GROUP = 64
+PATIENCE_SECONDS = 5.0
+"""How long a write waits for another process's lock on the file."""
+
+_NO_PATIENCE_SECONDS = 0.2
 _log = logging.getLogger("edchat.server.store")
 
 
@@ -44,8 +49,12 @@ class Owner:
     nevertheless; whoever was refused must therefore ask again in a way that finds what is there.
     """
 
-    def __init__(self, path: Path, prepare: Sequence[Callable[[sqlite3.Connection], None]]) -> None:
+    def __init__(
+        self, path: Path, prepare: Sequence[Callable[[sqlite3.Connection], None]], *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self.path = path
+        self._patience = patience
         self._prepare = prepare
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._opened: Future[None] = Future()
@@ -58,12 +67,12 @@ class Owner:
         self._thread.start()
         await asyncio.wrap_future(self._opened)
 
-    async def submit(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` on the owner's thread; return when it is committed."""
+    async def submit(self, work: Callable[[sqlite3.Connection], T], *, reads: bool = False) -> T:
+        """Run `work` on the owner's thread; return when it is committed. `reads`: it writes nothing."""
         if self._closed:
             raise StoreError("the store is closed")
         future: Future[T] = Future()
-        self._jobs.put((work, future))
+        self._jobs.put((work, future, reads))
         return await asyncio.wrap_future(future)
 
     async def close(self) -> None:
@@ -94,6 +103,7 @@ class Owner:
     def _connect(self) -> sqlite3.Connection:
         conn = sqlite3.connect(self.path, isolation_level=None, factory=_Connection)
         try:
+            _wait_for_locks(conn, self._patience)
             for pragma in PRAGMAS:
                 conn.execute(pragma)
             for step in self._prepare:
@@ -131,7 +141,8 @@ class Owner:
         before = 0
         try:
             before = conn.total_changes
-            conn.execute("BEGIN IMMEDIATE")
+            # Reads alone need no lock: another process that holds it shall not keep anybody from reading.
+            conn.execute("BEGIN" if all(reads for _, _, reads in batch) else "BEGIN IMMEDIATE")
             begun = True
             for job in batch:
                 outcomes.append(_in_savepoint(conn, job))  # noqa: PERF401 - how many there are is needed when one fails
@@ -140,15 +151,17 @@ class Owner:
             self._failed(exc)
             with contextlib.suppress(sqlite3.Error):
                 conn.execute("ROLLBACK")
-            for job in _to_blame(batch, outcomes) if begun else batch:
+                _wait_for_locks(conn, _NO_PATIENCE_SECONDS)  # others wait behind whoever waits
+            for job in _to_blame(batch, outcomes) if begun else _writers(batch):
                 job[1].set_exception(StoreUnavailable(f"the database refused the write: {exc}"))
             for job in batch:
                 if not job[1].done():
                     self._jobs.put(job)
             return _code(exc) in _HARMLESS
         # A full disk still reads: only a write that went through says that the database takes writes.
-        if conn.total_changes != before:
+        if conn.total_changes != before and self.trouble is not None:
             self.trouble = None
+            _wait_for_locks(conn, self._patience)
         for outcome in outcomes:
             outcome.tell()
         return True
@@ -180,8 +193,16 @@ def _to_blame(batch: list[Job], outcomes: list[_Outcome]) -> list[Job]:
     return [job for job, outcome in zip(batch, outcomes, strict=True) if outcome.wrote] or batch
 
 
+def _writers(batch: list[Job]) -> list[Job]:
+    return [job for job in batch if not job[2]] or batch
+
+
+def _wait_for_locks(conn: sqlite3.Connection, seconds: float) -> None:
+    conn.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
+
+
 def _in_savepoint(conn: sqlite3.Connection, job: Job) -> _Outcome:
-    work, future = job
+    work, future, _ = job
     before = conn.total_changes
     conn.execute("SAVEPOINT job")
     try:

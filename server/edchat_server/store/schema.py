@@ -14,7 +14,6 @@ PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     # NORMAL can lose the last commits in a power cut: a seq that was shown would be given away again.
     "PRAGMA synchronous=FULL",
-    "PRAGMA busy_timeout=5000",
     "PRAGMA foreign_keys=ON",
     "PRAGMA wal_autocheckpoint=1000",
     "PRAGMA journal_size_limit=67108864",

@@ -96,7 +96,7 @@ class SqliteStore(SqlStore):
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which writes nothing, on one state of the database."""
-        return await self._owner.submit(work)
+        return await self._owner.submit(work, reads=True)
 
 
 def _on_sqlite(step: Callable[[Connection, Dialect], None]) -> Step:

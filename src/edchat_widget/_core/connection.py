@@ -134,7 +134,7 @@ class Connection:
     def opened(self, way: Way, now: float) -> None:
         """A connection stands; the peer must greet soon."""
         self.way = way
-        self._opened = True
+        self._opened, self._shaky = True, False
         self._timers["greeting"] = now + GREETING_TIMEOUT
 
     def taken_over(self, way: Way) -> None:

@@ -82,7 +82,9 @@ def returns(home: Client, local: Client) -> Verdict:
 
 
 def busy(local: Client) -> bool:
-    """Whether leaving the server on this machine now would leave an answer behind."""
+    """Whether leaving the server on this machine now would leave an answer behind that is about to come."""
+    if not local.connection.live:
+        return False
     messages = local.transcript.messages
     answering = any(m.state in ("sent", "accepted", "streaming") for m in messages)
     return answering or any(r.state == "written" for r in local.outbox.pending)
@@ -116,11 +118,13 @@ def reminder(fork: Fork) -> Message:
 
 def with_reminders(messages: tuple[Message, ...], forks: Iterable[Fork]) -> tuple[Message, ...]:
     """Return the messages with a remark where each ended fork left them."""
+    ended = [f for f in forks if f.ended is not None and f.count]
+    if not ended:
+        return messages
     shown = list(messages)
-    for fork in forks:
-        if fork.ended is not None and fork.count:
-            at = next((n for n, m in enumerate(shown, 1) if m.id == fork.after), 0)
-            shown.insert(at, reminder(fork))
+    for fork in ended:
+        at = next((n for n, m in enumerate(shown, 1) if m.id == fork.after), 0)
+        shown.insert(at, reminder(fork))
     return tuple(shown)
 
 

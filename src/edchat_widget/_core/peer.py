@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _SEEN_EVERY = 64
 _RESEND_AFTER = 1.0
 _V1_STORE = "v1"
+_SET_BACK = "The server had this message and does not have it any more; it was set back, or is another one."
 
 
 class _BrokenError(Exception):
@@ -59,6 +60,7 @@ class Peer:
         self._seen = 0
         self._acked_at: dict[int, int] = {}
         self._acked_then = 0
+        self._owed: set[str] = set()  # acknowledged by an earlier log, and not seen in it
 
     @property
     def caught_up(self) -> bool:
@@ -72,6 +74,7 @@ class Peer:
 
     def reset(self) -> None:
         """Forget the position in the log."""
+        self._owed |= self._client.transcript.acknowledged
         self.cursor, self.epoch = 0, None
 
     def asked(self, conn: int) -> None:
@@ -174,6 +177,8 @@ class Peer:
             client.move_to(welcome.store)
         client.origin = None
         self._due = welcome.head
+        if self.epoch not in (None, welcome.epoch):
+            self._owed |= client.transcript.acknowledged
         self._accepted(welcome.accepted_csn)
         self._resume(welcome)
         if self._quiet_upto is None:
@@ -192,8 +197,15 @@ class Peer:
         if welcome.resume == "replay" and self.epoch != welcome.epoch:
             if self.cursor:
                 raise _BrokenError("a replay of another log")
-            self._client.transcript.become(Transcript())
+            self._become(Transcript())
             self.epoch = welcome.epoch
+
+    def _become(self, log: Transcript) -> None:
+        transcript = self._client.transcript
+        transcript.become(log)
+        for message_id in self._owed & transcript.acknowledged:
+            transcript.mark(message_id, "failed", detail=_SET_BACK)
+        self._owed.clear()
 
     def _snapshot(self, frame: Snapshot) -> None:
         if frame.data.page == 1:
@@ -211,7 +223,7 @@ class Peer:
             pages, self._pages = self._pages, None
             if frame.data.epoch == self.epoch and frame.data.head < self.cursor:
                 return  # taken before what another connection has brought since
-            self._client.transcript.become(pages)
+            self._become(pages)
             self.epoch, self.cursor = frame.data.epoch, frame.data.head
 
     def _logged(self, frame: Down | Unknown) -> None:

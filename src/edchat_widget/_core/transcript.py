@@ -127,6 +127,11 @@ class Transcript:
         if message is not None and message_id in self._local:
             self._place_user(_replace(message, run=run))
 
+    @property
+    def acknowledged(self) -> frozenset[str]:
+        """The messages that the server has taken and its log, as far as it is known, does not have."""
+        return frozenset(i for i in self._local if self._by_id[i].state == "accepted")
+
     def forget(self, message_id: str) -> None:
         """Take away a message that never reached the server."""
         if message_id in self._local:

@@ -16,7 +16,8 @@ from .requests import body_of, events_request, refused
 
 WAIT = 12  # less than the server would allow: a line that is dead is noticed in WAIT + _GRACE
 _GRACE = 8.0
-_FRUITLESS = 1.0  # the least time from one poll to the next when the first brought nothing
+_PACE = 0.25  # the least time from one poll to the next: an answer that streams comes in gulps
+_FRUITLESS = 1.0  # … when the first brought nothing
 _TRIES = 3
 
 
@@ -56,8 +57,8 @@ class Polls:
             for frame in self._taken((await self._poll_again()).frames):
                 yield frame
             # An answer that was not held back for news, or a stored one, must not make us spin.
-            if self._hello == before:
-                await asyncio.sleep(max(0.0, began + _FRUITLESS - loop.time()))
+            pause = _FRUITLESS if self._hello == before else _PACE
+            await asyncio.sleep(max(0.0, began + pause - loop.time()))
 
     async def aclose(self) -> None:
         """Nothing is held between polls."""

@@ -1,5 +1,6 @@
 """The WebSocket carrier: one connection, opened once. Reconnecting is the core's business."""
 
+import logging
 import socket
 from urllib.parse import quote
 
@@ -25,6 +26,13 @@ OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
 MAX_FRAME = 16 * 1024 * 1024  # a batch of events, not one frame: far above what a sane server sends
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
+
+
+# At level DEBUG websockets writes every header and frame: the token, and what people wrote. Our own log has
+# the frames' types instead. The filter holds for whoever sets the level of this logger, too.
+_log = logging.getLogger("edchat.client.websocket")
+_log.setLevel(logging.INFO)
+_log.addFilter(lambda record: record.levelno > logging.DEBUG)
 
 
 class WebSocketTransport:
@@ -90,6 +98,7 @@ async def connect_ws(endpoint: Endpoint, session: str) -> WebSocketTransport:
                 ping_timeout=None,
                 max_size=MAX_FRAME,
                 proxy=None if endpoint.loopback else True,
+                logger=_log,
             )
         except InvalidStatus as exc:
             response = exc.response

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from edchat_server.store import backup
 
 from .server import PORT
 
@@ -115,7 +120,7 @@ def _drain(case: Case) -> None:
 
 
 def _after_drain(case: Case, server: object) -> None:
-    if case.server is server:
+    if case.server is server and case.server is not None:
         case.server.kill()  # nothing is left of it, or its patience has ended
         case.start_server()
 
@@ -132,7 +137,7 @@ def _stall(case: Case) -> None:
 def _zombie(case: Case) -> None:
     """F15: the server's process is suspended, taken for dead and replaced; then it wakes up."""
     server = case.live_server()
-    if server is None or len(case.zombies) >= 2 or server.on_commit:
+    if server is None or len(case.zombies) >= 2 or server.on_commit or case.restoring:
         return
     commits = case.rng.randrange(1, 30)
     server.when_busy(commits, lambda: _replace(case, server))
@@ -274,6 +279,40 @@ def _sleep(case: Case) -> None:
         case.did("sleep", client.name)
 
 
+def _restore(case: Case) -> None:
+    """F13: somebody puts yesterday's backup in the database's place."""
+    server = case.live_server()
+    database = case.folder / "server" / "edchat.db"
+    if server is None or server.disk_full or case.restoring or case.zombies or not _holds_something(database):
+        return
+    case.restoring = True
+    copy = case.folder / "backup.db"
+    backup.backup(database, copy)
+
+    def put_back() -> None:
+        case.server.kill()
+        case.forgiven |= _known_messages(database)
+        backup.restore(database, copy)
+        case.forgotten |= case.forgiven
+        case.forgiven -= _known_messages(database)
+        case.start_server()
+        case.restoring = False
+
+    seconds = case.rng.expovariate(0.2)
+    case.soon(seconds, put_back)
+    case.did("restore", f"of a backup {seconds:.1f} s old")
+
+
+def _holds_something(database: Path) -> bool:
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as conn:
+        return conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() is not None
+
+
+def _known_messages(database: Path) -> set[str]:
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as conn:
+        return {message for (message,) in conn.execute("SELECT input_id FROM runs")}
+
+
 FAULTS = (
     Fault("cut", 8, _cut),
     Fault("cut_within", 8, _cut_within),
@@ -295,4 +334,5 @@ FAULTS = (
     Fault("repeat_post", 3, _repeat_post),
     Fault("set_clock", 0.5, _set_clock),
     Fault("sleep", 1, _sleep),
+    Fault("restore", 0.6, _restore),
 )

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,26 @@ SPIN = 10
 SPIN_SECONDS = 3.0
 
 
-def check(database: Path, clients: Sequence[SimClient], shadow: ShadowLog) -> None:
-    """Raise `Broken` if something was lost, doubled, out of order or shown differently."""
+def check(
+    database: Path, clients: Sequence[SimClient], shadow: ShadowLog, *,
+    forgiven: Collection[str] = (), forgotten: Collection[str] = (),
+) -> None:
+    """Raise `Broken` if something was lost, doubled, out of order or shown differently.
+
+    `forgiven`: messages that the server had, and that a backup that was put back does not have. `forgotten`:
+    those, and what was said once more since.
+    """
     said = {m.id: m for c in clients for m in c.said.values()}
     conn = sqlite3.connect(database)
     try:
         runs = _runs(conn)
-        _each_message_once(conn, said, runs, clients)
+        _each_message_once(conn, said, runs, clients, forgiven)
         _each_story_once(conn, said, runs)
-        _order(conn, said)
+        _order(conn, said, forgotten)
         events = _gapless(conn, shadow)
         _attempts_in_order(events)
         _one_end(events, runs)
-        _views_agree(conn, clients)
+        _views_agree(conn, clients, forgotten)
     finally:
         conn.close()
 
@@ -57,7 +64,8 @@ def _runs(conn: sqlite3.Connection) -> dict[str, tuple[str, str]]:
 
 
 def _each_message_once(
-    conn: sqlite3.Connection, said: dict[str, Said], runs: dict[str, Any], clients: Sequence[SimClient]
+    conn: sqlite3.Connection, said: dict[str, Said], runs: dict[str, Any], clients: Sequence[SimClient],
+    forgiven: Collection[str],
 ) -> None:
     accepted = Counter(i for (i,) in conn.execute(
         "SELECT id FROM inbox WHERE outcome = 'accepted' AND session = ?", (SESSION,)))
@@ -66,7 +74,7 @@ def _each_message_once(
         if times > 1 or asked[message] > 1:
             raise Broken(f"I1: {message} was accepted {times} and run {asked[message]} times")
     for message in said.values():
-        if message.id not in runs and not message.taken_back:
+        if message.id not in runs and not message.taken_back and message.id not in forgiven:
             raise Broken(f"I2: {message.id} of {message.client} was lost")
     for client in clients:
         driver = client.running
@@ -95,11 +103,11 @@ def _each_story_once(conn: sqlite3.Connection, said: dict[str, Said], runs: dict
         raise Broken(f"I1: {times} records of tool call {key}")
 
 
-def _order(conn: sqlite3.Connection, said: dict[str, Said]) -> None:
+def _order(conn: sqlite3.Connection, said: dict[str, Said], forgotten: Collection[str]) -> None:
     """Messages of one client become runs in the order in which it took them."""
     order = [i for (i,) in conn.execute("SELECT input_id FROM runs ORDER BY n")]
     for name in {m.client for m in said.values()}:
-        mine = [i for i in order if i in said and said[i].client == name]
+        mine = [i for i in order if i in said and said[i].client == name and i not in forgotten]
         wanted = [i for i, m in said.items() if m.client == name and i in mine]
         if mine != wanted:
             raise Broken(f"I4: {name} said {wanted}, and the server took {mine}")
@@ -144,17 +152,18 @@ def _one_end(events: Sequence[dict[str, Any]], runs: dict[str, tuple[str, str]])
             raise Broken(f"I4: message {mid} of {run} is {times} times in the log")
 
 
-def _views_agree(conn: sqlite3.Connection, clients: Sequence[SimClient]) -> None:
+def _views_agree(conn: sqlite3.Connection, clients: Sequence[SimClient], forgotten: Collection[str]) -> None:
     wanted = _folded(
         body for (body,) in conn.execute("SELECT body FROM events WHERE session = ? ORDER BY seq", (SESSION,)))
     for client in clients:
         driver = client.running
         assert driver is not None
-        # What was taken back before it was sent is shown where it was typed, and nowhere else.
+        # What never came into the log, and will not, is shown where it was typed, and nowhere else.
         known = {message.id for message in wanted}
         shown = tuple(
             m for m in driver.snapshot().view.messages
-            if m.id in known or not (m.id in client.said and client.said[m.id].taken_back and m.state == "failed"))
+            if m.id in known or m.state != "failed" or not (
+                m.id in forgotten or (m.id in client.said and client.said[m.id].taken_back)))
         if shown != wanted:
             raise Broken(f"I4: {client.name} shows something else than the log: {_difference(shown, wanted)}")
 

@@ -80,6 +80,9 @@ class Case:
         self.server: SimServer | None = None
         self.zombies: list[SimServer] = []
         self.clocks: Clocks
+        self.restoring = False
+        self.forgiven: set[str] = set()  # messages that a restored backup does not have
+        self.forgotten: set[str] = set()  # those, and what was said once more since
         self._digest = hashlib.blake2b(digest_size=8)
         self._peace = False
         self._told = 0
@@ -282,7 +285,9 @@ class Case:
         if outcome.broken is None:
             try:
                 invariants.no_spin(self.clients)
-                invariants.check(self.folder / "server" / "edchat.db", self.clients, self.shadow)
+                database = self.folder / "server" / "edchat.db"
+                invariants.check(
+                    database, self.clients, self.shadow, forgiven=self.forgiven, forgotten=self.forgotten)
             except Broken as exc:
                 outcome.broken = str(exc)
         if outcome.broken is None:

@@ -159,6 +159,23 @@ def test_a_websocket_that_breaks_after_each_return_is_tried_ever_less_often() ->
     assert [round(w) for w in waits] == [30, 60, 120, 240]
 
 
+def test_one_return_that_broke_is_not_held_against_later_websockets() -> None:
+    net = on_http()
+    ws = looking(net)
+    net.open(ws)
+    net.busy()
+    net.cut(ws)
+    net.tick()
+    net.cut(net.newest)  # HTTP is no better, so the WebSocket's turn has come
+    net.tick()
+    assert net.lines[net.newest].wanted.carrier == "ws"
+    net.open(net.newest)
+    net.busy()
+    net.cut(net.newest)
+    net.tick()
+    assert net.lines[net.newest].wanted.carrier == "ws"
+
+
 def test_a_stream_is_followed_by_the_next_before_the_server_ends_it() -> None:
     net = on_http()
     first = net.newest

@@ -3,8 +3,10 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.unit.kernel.scripted import ScriptedServer, Shell
+from tests.unit.kernel.scripted import ScriptedServer, Shell, shown_of
 
+from edchat_protocol.codec import encode
+from edchat_protocol.frames import Ack, AckData
 from edchat_protocol.messages import ArtifactPart, TextPart
 
 
@@ -112,3 +114,27 @@ class Misfortune(RuleBasedStateMachine):
 
 Misfortune.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 TestMisfortune = Misfortune.TestCase
+
+
+def test_a_message_that_a_server_lost_by_being_set_back_says_so() -> None:
+    server = ScriptedServer()
+    shell = Shell(server)
+    shell.open()
+    shell.carry_up()
+    shell.carry_down()
+    shell.submit("m1", "text of m1")
+    shell.carry_up()
+    shell.down.clear()
+    shell.client.frame(shell.conn or 0, encode(Ack(ack=1, ref="m1", data=AckData(run="r1"))), shell.now)
+    shell.drain()
+    assert shown_of(shell.shown) == [("m1", "accepted")]
+    shell.cut()
+
+    server.epoch = "e2"
+    server.log.clear()
+    server.accepted.clear()
+    server.runs.clear()
+    server.todo.clear()
+    shell.settle()
+    assert shown_of(shell.shown) == [("m1", "failed")]
+    assert "set back" in (shell.shown.messages[0].detail or "")

@@ -82,6 +82,8 @@ def test_the_way_back_is_offered_and_taken_alone_where_nothing_was_said() -> Non
         local.carry_up()
         local.carry_down()
     assert failover.busy(local.client)
+    local.cut()
+    assert not failover.busy(local.client), "who cannot answer keeps nobody"
     local.settle()
     assert not failover.busy(local.client)
 

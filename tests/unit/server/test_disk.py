@@ -3,8 +3,8 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,26 @@ class Failing(Owner):
         return super()._reopen(conn)
 
 
+async def as_one(
+    store: SqliteStore, *calls: Awaitable[Any], before: Callable[[], None] = lambda: None
+) -> list[Any]:
+    """Have the calls done in one transaction; return their results, and what they raised."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(conn: Any) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    holding = asyncio.create_task(store.submit(hold))
+    await asyncio.to_thread(begun.wait, 10)
+    together = asyncio.gather(*calls, return_exceptions=True)
+    await asyncio.sleep(0)  # now they wait together
+    before()
+    go_on.set()
+    await holding
+    return await together
+
+
 def test_a_failed_commit_fails_those_who_wrote_and_lets_the_others_see_only_what_is_stored(tmp_path: Path) -> None:
     owners: list[Failing] = []
 
@@ -132,22 +152,12 @@ def test_a_failed_commit_fails_those_who_wrote_and_lets_the_others_see_only_what
         async with opened(tmp_path / "edchat.db", make_owner=make) as store:
             (owner,) = owners
             await store.accept(say(1))
-            begun, go_on = threading.Event(), threading.Event()
+            def fail_once() -> None:
+                owner.failures = 1
 
-            def hold(conn: sqlite3.Connection) -> None:
-                begun.set()
-                go_on.wait(10)
-
-            holding = asyncio.create_task(store.submit(hold))
-            await asyncio.to_thread(begun.wait, 10)
-            together = asyncio.gather(
-                store.accept(say(2)), log_of(store), store.accept(say(1)), return_exceptions=True
+            written, read, again = await as_one(
+                store, store.accept(say(2)), log_of(store), store.accept(say(1)), before=fail_once
             )
-            await asyncio.sleep(0)  # now they wait together, and will be one transaction
-            owner.failures = 1
-            go_on.set()
-            written, read, again = await together
-            await holding
             assert isinstance(written, StoreError)
             assert read == [1], "an event was shown that is not in the database"
             assert isinstance(again, Accepted)
@@ -160,17 +170,20 @@ def test_a_failed_commit_fails_those_who_wrote_and_lets_the_others_see_only_what
 
 
 def test_a_job_that_fills_the_disk_fails_alone(tmp_path: Path) -> None:
+    def almost_full(conn: Any) -> None:
+        pages = conn.execute("PRAGMA page_count").fetchone()[0]
+        conn.execute(f"PRAGMA max_page_count={pages + 50}").fetchone()
+
     async def main() -> None:
         async with opened(tmp_path / "edchat.db") as store:
-            wal = Path(f"{store.path}-wal").stat().st_size
-            with no_file_beyond(wal + 60_000):
-                small, huge, other = await asyncio.gather(
-                    store.accept(say(1, client="a")), store.accept(say(1, client="b", size=5_000_000)),
-                    store.accept(say(1, client="d")), return_exceptions=True,
-                )
-                assert isinstance(huge, StoreError)
-                assert isinstance(small, Accepted)
-                assert isinstance(other, Accepted)
+            await store.submit(almost_full)
+            small, huge, other = await as_one(
+                store, store.accept(say(1, client="a")), store.accept(say(1, client="b", size=5_000_000)),
+                store.accept(say(1, client="d")),
+            )
+            assert isinstance(huge, StoreError)
+            assert isinstance(small, Accepted)
+            assert isinstance(other, Accepted)
 
     asyncio.run(main())
 
@@ -215,5 +228,47 @@ def test_a_quota_refuses_new_messages_in_plain_words_and_lets_a_run_be_stopped(
             assert words in outcome.message
             stop = Command(session="s", client="c", csn=csn, id="stop", fingerprint=b"", work=Stop())
             assert isinstance(await store.accept(stop), Accepted)
+
+    asyncio.run(main())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold the lock that another process takes to write."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield other
+
+
+@pytest.mark.fault("F11", "another process holds the lock, for longer than anybody waits")
+def test_a_lock_that_stays_refuses_the_write_and_not_the_reading(tmp_path: Path) -> None:
+    def impatient(path: Path, steps: Any) -> Owner:
+        return Owner(path, steps, patience=0.1)
+
+    async def main() -> None:
+        async with opened(tmp_path / "edchat.db", make_owner=impatient) as store:
+            await store.accept(say(1))
+            with locked(tmp_path / "edchat.db"):
+                written, read = await asyncio.gather(store.accept(say(2)), log_of(store), return_exceptions=True)
+                assert isinstance(written, StoreError)
+                assert "locked" in str(written)
+                assert read == [1]
+                assert "locked" in (store.trouble or "")
+                assert await log_of(store) == [1]
+            await store.probe()
+            assert store.trouble is None
+            assert isinstance(await store.accept(say(2)), Accepted)
+
+    asyncio.run(main())
+
+
+@pytest.mark.fault("F11", "another process holds the lock for a moment")
+def test_a_lock_that_goes_is_waited_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path / "edchat.db") as store:
+            with locked(tmp_path / "edchat.db") as other:
+                asyncio.get_running_loop().call_later(0.5, other.execute, "COMMIT")
+                assert isinstance(await store.accept(say(1)), Accepted)
+            assert store.trouble is None
 
     asyncio.run(main())
