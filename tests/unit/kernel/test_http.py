@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.unit.kernel.scripted import ScriptedServer
 
@@ -115,7 +116,7 @@ def test_a_server_that_answers_no_post_is_lost_and_not_hammered() -> None:
 
 
 @pytest.mark.parametrize(("body", "error"), [
-    (b"<html>", RemoteProtocolError), (b"[" * 17_000_000, RemoteProtocolError)])
+    (b"<html>", RemoteProtocolError), (b'{"acks":[]}' + b" " * 17_000_000, RemoteProtocolError)])
 def test_what_answers_a_post_must_be_a_chat_server_and_brief(body: bytes, error: type[EdChatError]) -> None:
     async def answer(_request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=body)
@@ -180,11 +181,11 @@ def seqs(frame: bytes) -> list[int]:
     return [each["seq"] for each in inner if "seq" in each]
 
 
-def polled(log: Log, count: int) -> list[int]:
+def polled(log: Log, count: int, hello: HelloData = HELLO) -> list[int]:
     """Return the seqs of the first `count` events, as polls bring them while the agent works."""
     async def main() -> list[int]:
         async with client(log) as http:
-            polls = Polls(http, HELLO)
+            polls = Polls(http, hello)
             await polls.greeted()
             found: list[int] = []
             async with asyncio.timeout(20):
@@ -199,11 +200,14 @@ def polled(log: Log, count: int) -> list[int]:
     return asyncio.run(main())
 
 
-def test_each_poll_goes_on_where_the_last_one_ended() -> None:
+@pytest.mark.parametrize("epoch", [None, "e1"])
+def test_each_poll_goes_on_where_the_last_one_ended(epoch: str | None) -> None:
     log = Log()
-    assert polled(log, 5) == [1, 2, 3, 4, 5]
+    assert polled(log, 8, msgspec.structs.replace(HELLO, epoch=epoch)) == list(range(1, 9))
     assert [a["wait"] for a in log.asked[:2]] == ["0", "12"]
-    assert [int(a["cursor"]) for a in log.asked] == [0, 2, 3, 4][:len(log.asked)]
+    cursors = [int(a["cursor"]) for a in log.asked]
+    assert cursors[:2] == [0, 2]
+    assert cursors == sorted(set(cursors))
     assert {a["conn"] for a in log.asked} == {"1"}
     assert {a.get("epoch") for a in log.asked[1:]} == {"e1"}
 
