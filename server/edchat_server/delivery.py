@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -31,28 +32,34 @@ class Outgoing:
 async def read(store: Store, session: str, cursor: int, *, holes: bool = False) -> list[Row]:
     """Return the next events behind `cursor`. Raises `Trimmed` where the log has a hole, unless `holes` will do."""
     rows = await store.read_range(session, cursor, BATCH)
+    _check(rows, session, cursor, holes=holes)
+    return rows
+
+
+def _check(rows: Sequence[Row], session: str, cursor: int, *, holes: bool) -> None:
     if rows and not holes and rows[-1].seq - cursor != len(rows):
         raise Trimmed(session)
-    return rows
 
 
 async def follow(
     store: Store, listener: Listener, session: str, cursor: int, *, holes: bool = False
 ) -> AsyncGenerator[list[Row], None]:
-    """Yield the events behind `cursor` as they come; an empty list at a ring and once a second meanwhile.
+    """Yield the events behind `cursor` as they come; an empty list when there are none, then once a second.
 
     Raises `Trimmed` where the log has a hole, and when it grows so much faster than the reader reads that
     a snapshot is the shorter way; unless the reader takes `holes`.
     """
     while True:
-        rows = await read(store, session, cursor, holes=holes)
+        rows = await listener.share(cursor, partial(store.read_range, session, cursor, BATCH))
+        _check(rows, session, cursor, holes=holes)
+        more = _is_full(rows)
         if rows:
             cursor = rows[-1].seq
-            if not holes and _is_full(rows) and (await store.head(session))[1] - cursor > MAX_LAG:
-                raise Trimmed(session)
-        else:
-            await listener.wait()
+        if more and not holes and (await store.head(session))[1] - cursor > MAX_LAG:
+            raise Trimmed(session)
         yield rows
+        if not more:
+            await listener.wait()
 
 
 def _is_full(rows: Sequence[Row]) -> bool:

@@ -2,22 +2,55 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Close = Callable[[int, str], Awaitable[None]]
+
+
+class Reading:
+    """Reads of one session's log that several listeners want at the same time, done once for all of them."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[Hashable, asyncio.Task[Any]] = {}
+
+    def renew(self) -> None:
+        """Share nothing any more that began before now: it may lack what the bell rings for."""
+        self._tasks = {}
+
+    async def once(self, what: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what `read` gives, or what it gives to somebody who wants the same already."""
+        task = self._tasks.get(what)
+        if task is None:
+            task = self._tasks[what] = asyncio.create_task(read(), name="edchat-read")
+            task.add_done_callback(partial(self._done, what))
+        return await asyncio.shield(task)  # one who leaves takes nothing from the others
+
+    def _done(self, what: Hashable, task: asyncio.Task[Any]) -> None:
+        if self._tasks.get(what) is task:
+            del self._tasks[what]
+        if not task.cancelled():
+            task.exception()  # seen, even where all have left
 
 
 @dataclass(eq=False)
 class Listener:
     """One connection that reads a session's log. `wait` returns at a ring, or after a second."""
 
+    _reading: Reading = field(default_factory=Reading)
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:
         """Wake the listener."""
         self._bell.set()
+
+    async def share(self, what: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what `read` gives, once for all listeners of the session that ask for `what` at the same time."""
+        return await self._reading.once(what, read)
 
     async def wait(self, timeout: float = 1.0) -> None:
         """Return at the next ring since the last `wait`, at the latest after `timeout` seconds."""
@@ -45,6 +78,7 @@ class Hub:
     def __init__(self) -> None:
         # Kept in the order in which they came, so that the same happenings always run in the same order.
         self._listeners: defaultdict[str, dict[Listener, None]] = defaultdict(dict)
+        self._readings: defaultdict[str, Reading] = defaultdict(Reading)
         self._places: defaultdict[tuple[str, str], list[Place]] = defaultdict(list)
         self._farewells: set[asyncio.Task[None]] = set()
         self.draining = asyncio.Event()
@@ -61,6 +95,8 @@ class Hub:
 
     def ring(self, session: str) -> None:
         """Say that the session's log has grown."""
+        if session in self._readings:
+            self._readings[session].renew()
         for listener in self._listeners.get(session, ()):
             listener.ring()
 
@@ -74,14 +110,14 @@ class Hub:
     @contextmanager
     def listen(self, session: str) -> Iterator[Listener]:
         """Give a listener to the session's bell while the block runs."""
-        listener = Listener()
+        listener = Listener(self._readings[session])
         self._listeners[session][listener] = None
         try:
             yield listener
         finally:
             del self._listeners[session][listener]
             if not self._listeners[session]:
-                del self._listeners[session]
+                del self._listeners[session], self._readings[session]
 
     @contextmanager
     def place(self, session: str, client: str, conn: int, close: Close) -> Iterator[Place]:
