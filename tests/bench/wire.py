@@ -15,6 +15,7 @@ from statistics import median, quantiles
 from typing import Any
 
 import psutil
+from tests.bench import resume
 from tests.processes import free_port, wait_until
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -144,4 +145,5 @@ def measure(folder: Path, *, quick: bool) -> dict[str, dict[str, float]]:
             "send → ack": asyncio.run(acknowledgement(url, floor, 100 if quick else 500)),
             "100 messages": asyncio.run(volume(url)),
             "memory": asyncio.run(idle(url, pid, 200 if quick else 1000)),
+            **({} if quick else resume.measure(url.replace("ws", "http", 1), folder)),
         }

@@ -468,7 +468,7 @@ class FaultProxy:
             head = await _head(client)
             if not head:  # thought better of it
                 return
-            self.stats.heads.append((time.monotonic(), head))
+            self.stats.heads.append((time.monotonic(), head.partition(HEAD_END)[0]))
             script = self._next.popleft() if self._next else self.default(head)
             line = self.lines[number] = Line(number, head, script, client)
             try:

@@ -16,7 +16,7 @@ def same_handles(before: Standing, after: Standing) -> None:
 
 @pytest.mark.parametrize("websocket", [True, False], ids=["ws", "http"])
 def test_reconnects_leave_no_task_thread_or_file(tmp_path: Path, websocket: bool) -> None:
-    same_handles(*asyncio.run(run(100, tmp_path, websocket=websocket)))
+    same_handles(*asyncio.run(run(100, tmp_path, warm=50, websocket=websocket)))
 
 
 @pytest.mark.slow
