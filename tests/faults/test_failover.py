@@ -230,6 +230,7 @@ def test_who_wants_no_failover_gets_none(primary: AgentServer, home: Path) -> No
 KERNEL = textwrap.dedent("""
     import os, signal, sys, time
     from edchat_widget import Chat
+    from edchat_widget._core import doubts
     from edchat_widget._io import driver
     url, data_dir, point = sys.argv[1:]
 
@@ -237,25 +238,24 @@ KERNEL = textwrap.dedent("""
         os.kill(os.getpid(), signal.SIGKILL)
 
     if point == "fork_stored":
-        driver.Driver.adopt = die
-    elif point == "rows_taken":
-        driver.Driver.hand_over = (lambda old: lambda self, take: old(self, lambda *a: (take(*a), die())))(
-            driver.Driver.hand_over)
+        driver.Driver.store_all = die
+    elif point == "rows_stored":
+        doubts.Doubts.leave = die
     elif point == "rows_left":
+        driver.Driver.take_over = die
+    elif point == "rows_taken":
         driver.Driver.start = (lambda old: lambda self: die() if "~" in self.view.session else old(self))(
             driver.Driver.start)
     chat = Chat(url, session="s", data_dir=data_dir, max_reconnect_attempts=2, reconnect_interval=0.05, failover="ask")
     for text in sys.stdin.read().splitlines():
         chat.send(text)
-    print("sent", flush=True)
-    if point != "never":
-        chat.failover()
+    chat.failover()
     time.sleep(60)
 """)
 
 
 @pytest.mark.fault("F20", "the kernel is killed between the steps of the change")
-@pytest.mark.parametrize("point", ["fork_stored", "rows_taken", "rows_left"])
+@pytest.mark.parametrize("point", ["fork_stored", "rows_stored", "rows_left", "rows_taken"])
 def test_a_kernel_that_dies_while_it_changes_servers_loses_and_doubles_nothing(
     primary: AgentServer, home: Path, point: str
 ) -> None:

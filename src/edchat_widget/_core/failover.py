@@ -78,7 +78,9 @@ def returns(home: Client, local: Client) -> Verdict:
     """Return whether the conversation is to go back to the server that it left."""
     if not home.connection.live:
         return "stay"
-    return "offer" if local.transcript.messages or local.outbox.rows else "go"
+    # Before its log is known, a conversation that an earlier kernel began here looks empty.
+    unused = local.caught_up and not local.transcript.messages and not local.outbox.rows
+    return "go" if unused else "offer"
 
 
 def busy(local: Client) -> bool:

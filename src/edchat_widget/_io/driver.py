@@ -177,30 +177,37 @@ class Driver:
         self._client.replace_lost(message_id)
         self._drain()
 
-    def hand_over(self, take: Callable[[list[Row], set[str]], None]) -> None:
-        """Give up what was never written to `take`, with the ids that are asked for; keep the rest, in doubt.
+    def hand_over(self, to: "Driver") -> None:
+        """Give up what was never written to another driver; keep the rest, in doubt.
 
         Raises:
-            StorageError: it could not be taken, and nothing has changed.
+            StorageError: the other could not store it, and nothing has changed.
         """
+        # Stored there, gone from here, and only then sent from there: a kernel that dies in between finds a
+        # message here and there, or there alone, but never sent and still here.
         rows = self._client.doubts.undelivered()
         asked = self._asked & {r.id for r in rows}
-        take(rows, asked)
+        taken = to.store_all(rows)
         self._asked -= asked
         self._client.doubts.leave(new_id())
         self._drain()
+        to.take_over(taken, asked)
 
-    def adopt(self, rows: list[Row], asked: set[str]) -> None:
-        """Take over messages of another outbox, under their own ids.
+    def store_all(self, rows: list[Row]) -> list[Row]:
+        """Store messages of another outbox under their own ids; return them as they are here.
 
         Raises:
-            StorageError: none was taken.
+            StorageError: none was stored.
         """
         own = self._client.outbox.draft_all(rows)
         if own:
             head = msgspec.structs.replace(self._client.outbox.head, last_csn=own[-1].csn)
             self._file.store(head, own, ())
-        for row in own:
+        return own
+
+    def take_over(self, rows: list[Row], asked: set[str]) -> None:
+        """Go on with stored messages of another outbox, some of which somebody waits for."""
+        for row in rows:
             self._client.submit(row, self._loop.time())
         self._asked |= asked
         self._drain()

@@ -5,9 +5,10 @@ both conversations in a row and sends what is said to the second.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +47,7 @@ class Switchboard:
         self._make_local = make_local
         self._local: Driver | None = None
         self._ends: tuple[Callable[[], None], ...] = ()  # what ends the local driver's callbacks
-        self._switching = False
+        self._quiet = 0  # how many changes are under way of which only the end is to be seen
         self._deciding: asyncio.Handle | None = None
         self._loop = asyncio.get_running_loop()
         self._screen = SideBySide(url, forks.of(settings.data_dir, url, home.view.session))
@@ -155,16 +156,13 @@ class Switchboard:
             StorageError: the other one cannot be begun; this one goes on.
         """
         away = self._local is not None
-        self._switching = True
-        try:
+        with self._quietly():
             self.home.switch(session)
             self._end_fork()
             self._screen = SideBySide(self._url, forks.of(self.settings.data_dir, self._url, session))
             if away:
-                self._go_over(self._fork())
-        finally:
-            self._switching = False
-            self._replace()
+                self._fork()
+        self._replace()
 
     def shut(self) -> None:
         """Disconnect and give the outbox files free; do not wait for the polite close."""
@@ -227,7 +225,7 @@ class Switchboard:
             return
         if self.home.client.connection.live:
             raise EdChatError(f"{self._url} answers; there is nothing to leave it for.", code="connected")
-        self._go_over(self._fork())
+        self._fork()
 
     def failback(self) -> None:
         """Return to the configured server. What was never sent moves there, all else stays where it is.
@@ -245,8 +243,9 @@ class Switchboard:
             raise EdChatError(
                 "The server on this machine is still at work.", code="busy", retryable=True,
                 hint="Wait for the answer, or stop it; then return.")
-        local.hand_over(self.home.adopt)
-        self._end_fork()
+        with self._quietly():
+            local.hand_over(self.home)
+            self._end_fork()
         self._refresh()
         _log.info("returned to the configured server")
 
@@ -264,26 +263,32 @@ class Switchboard:
                 return driver
         return None
 
-    def _fork(self) -> Fork:
+    def _fork(self) -> None:
         client = self.home.client
-        return failover.fork_of(
-            client, url=self._url, local=aliases.successor(client.session),
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        fork = failover.fork_of(
+            client, url=self._url, local=aliases.successor(client.session), at=_now())
+        try:
+            self._go_over(fork)
+        except EdChatError:
+            with contextlib.suppress(EdChatError):  # what the disk will not have now is the reason for all this
+                forks.save(self.settings.data_dir, msgspec.structs.replace(fork, ended=_now()))
+            raise
 
     def _go_over(self, fork: Fork) -> None:
         # In this order: after a crash at any point the next kernel finds the fork and does the rest again, and a
         # message that is in both outboxes by then has one id, so that the local server takes it once.
         forks.save(self.settings.data_dir, fork)
         local = self._make_local(self.settings, fork)
-        try:
-            self.home.hand_over(local.adopt)
-        except EdChatError:
-            local.shut()
-            raise
-        self._local = local
-        self._screen.begin(fork)
-        self._ends = local.subscribe(self._local_changed), local.listen(lambda event: self._happened(local, event))
-        local.start()
+        with self._quietly():
+            try:
+                self.home.hand_over(local)
+            except EdChatError:
+                local.shut()
+                raise
+            self._local = local
+            self._screen.begin(fork)
+            self._ends = local.subscribe(self._local_changed), local.listen(lambda event: self._happened(local, event))
+            local.start()
         _log.warning("the configured server cannot be reached; going on with the server on this machine")
         self._refresh()
 
@@ -295,7 +300,7 @@ class Switchboard:
             end()
         self._local = None
         asked = sum(1 for m in local.view.messages if m.role == "user")
-        ended = msgspec.structs.replace(fork, ended=datetime.now(UTC).isoformat(timespec="milliseconds"), count=asked)
+        ended = msgspec.structs.replace(fork, ended=_now(), count=asked)
         try:
             forks.save(self.settings.data_dir, ended)
         except EdChatError as exc:
@@ -342,7 +347,7 @@ class Switchboard:
         self._changed(message, home=False)
 
     def _changed(self, message: Patch | SnapshotMessage, *, home: bool) -> None:
-        if self._switching:
+        if self._quiet:
             return
         if isinstance(message, SnapshotMessage):
             self._replace()
@@ -351,7 +356,7 @@ class Switchboard:
         self._publish(after, self._screen.ops(self._shown, after, message.ops, home=home))
 
     def _refresh(self) -> None:
-        if self._switching:
+        if self._quiet:
             return
         after = self._screen.view(self.home.view, self._local.view if self._local else None)
         if after.connection != self._shown.connection:
@@ -364,6 +369,17 @@ class Switchboard:
             self._publisher.add(ops)
             self._publisher.flush()
 
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Show nothing until both drivers' views are of the same moment: a message that moves is in one of them."""
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            for driver in self._drivers:
+                driver.snapshot()
+            self._quiet -= 1
+
     def _replace(self) -> None:
         self._shown = self._screen.view(self.home.view, self._local.view if self._local else None)
         self._publisher.replace()
@@ -375,3 +391,7 @@ class Switchboard:
             away = self._local is not None
             event = msgspec.structs.replace(event, connection=self._screen.connection(event.connection, away=away))
         self._publisher.emit(event)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -68,9 +68,10 @@ def test_a_refusal_is_no_reason_to_leave() -> None:
 
 def test_the_way_back_is_offered_and_taken_alone_where_nothing_was_said() -> None:
     home, local = Shell(ScriptedServer("home")), Shell(ScriptedServer("local"))
-    local.settle()
     assert failover.returns(home.client, local.client) == "stay"
     home.settle()
+    assert failover.returns(home.client, local.client) == "offer", "nobody knows yet what was said here"
+    local.settle()
     assert failover.returns(home.client, local.client) == "go"
     local.cut()
     local.submit("m1", "x")
