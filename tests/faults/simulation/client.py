@@ -143,6 +143,7 @@ class SimClient:
         """Start the kernel."""
         self.host = Host(self.name)
         self.driver = None
+        self.pressed.append(self.loop.time())  # whoever starts a kernel asks for a connection
         self.loop.begin(self.host, self._main(), f"kernel-{self.name}")
 
     async def _main(self) -> None:

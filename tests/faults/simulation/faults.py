@@ -250,7 +250,7 @@ def _block_websocket(case: Case) -> None:
     if case.network.blocked is not None:
         return
     case.network.blocked = case.rng.choice(("cut", "swallow", "shut", "hold"))
-    case.soon(20.0 * case.rng.random(), lambda: setattr(case.network, "blocked", None))
+    case.soon(30.0 * case.rng.random(), lambda: setattr(case.network, "blocked", None))
     case.did("block_websocket", case.network.blocked)
 
 

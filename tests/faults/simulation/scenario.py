@@ -29,8 +29,8 @@ from .server import MakeAgent, SimServer, scripted_agent
 
 SETTLE = 240.0
 """Virtual seconds within which all must be delivered and answered, once nothing breaks any more."""
-FAULT_RATE = 1.5
-"""How many faults there are in a virtual second, on average."""
+FAULT_RATES = (1.5, 5.0, 5.0, 8.0)
+"""How many faults there are in a virtual second, on average; one for each seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,7 @@ class Case:
         self.loop = SimLoop(self.rng)
         self.network = Network(self.loop)
         self.shadow = ShadowLog()
+        self._rate = self.rng.choice(FAULT_RATES)
         # Some servers forget tokens soon, so that clients come back to a log that was trimmed.
         self._retain, self._keep = self.rng.choice(((86_400.0, 20_000), (5.0, 20_000), (86_400.0, 20)))
         self.clients = [self._client(n) for n in range(self.rng.choice((1, 2, 2, 3)))]
@@ -145,7 +146,7 @@ class Case:
 
     async def _people(self) -> None:
         rng = self.rng
-        pause = self.plan.faults / FAULT_RATE / self.plan.messages
+        pause = self.plan.faults / self._rate / self.plan.messages
         for number in range(self.plan.messages):
             await asyncio.sleep(rng.expovariate(1 / pause))
             client = rng.choice(self.clients)
@@ -171,7 +172,9 @@ class Case:
         done = 0
         idle = 0
         while done < self.plan.faults and self.outcome.broken is None:
-            await asyncio.sleep(self.rng.expovariate(FAULT_RATE))
+            await asyncio.sleep(self.rng.expovariate(self._rate))
+            if self.server is not None and self.server.ended and not self.restoring:
+                self.start_server()  # whoever watches over it does that
             fault = self.rng.choices(chosen, weights)[0]
             before = len(self.outcome.actions)
             fault.act(self)

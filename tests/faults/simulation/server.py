@@ -23,7 +23,7 @@ from edchat_server.app import BuiltAgent, Prepare, create_app
 from edchat_server.attempt import Agent
 from edchat_server.serving import Server
 from edchat_server.settings import Settings
-from edchat_server.store import SqliteStore, Store
+from edchat_server.store import SqliteStore, Store, StoreError
 from edchat_server.store.owner import Owner
 from edchat_server.store.saver import FencedSaver
 
@@ -179,9 +179,11 @@ class SimServer:
         settings = Settings(
             data_dir=self.folder, port=PORT, drain=2.0, retain=self.retain, keep_events=self.keep_events)
         app = create_app(settings, build=self._build, open_store=self._open_store)
-        async with app.router.lifespan_context(app):
-            self._uvicorn = _SimUvicorn(app, settings, None)
-            await self._uvicorn.serve([self._sock])  # type: ignore[list-item]
+        # Whoever starts a server on a disk that is full is told so, and it ends.
+        with suppress(StoreError):
+            async with app.router.lifespan_context(app):
+                self._uvicorn = _SimUvicorn(app, settings, None)
+                await self._uvicorn.serve([self._sock])  # type: ignore[list-item]
 
     def _build(self, name: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:
         assert isinstance(checkpointer, FencedSaver)
