@@ -32,6 +32,7 @@ from edchat_server.store import (
     StoreError,
     StoreLocked,
 )
+from edchat_server.store.base import Intent
 from edchat_server.store.saver import FencedSaver
 
 
@@ -155,6 +156,10 @@ def test_an_attempt_that_lost_its_run_can_write_nothing(stores: Stores) -> None:
             store.finish(old, "completed", []),
             store.park(old),
             store.effect(old, "call", lambda conn: {"made": 1}),
+            store.intend(old, "outside", "?"),
+            store.settle(old, "outside", {"made": 1}),
+            store.withdraw(old, "outside"),
+            store.doubt(old, "outside"),
             saver.aput(config, empty_checkpoint(), {}, {}),
             saver.aput_writes({"configurable": {**config["configurable"], "checkpoint_id": "x"}}, [], "t"),
         ):
@@ -162,6 +167,26 @@ def test_an_attempt_that_lost_its_run_can_write_nothing(stores: Stores) -> None:
                 await write
         assert await kinds(store) == ["MessageFrame"]
         await store.append(new, [status])
+
+    on_store(stores, test)
+
+
+def test_what_happens_outside_is_noted_before_and_settled_after(stores: Stores) -> None:
+    async def test(store: Store) -> None:
+        claim = await claimed(store)
+        assert await store.intend(claim, "a", "Not known.") == Intent()
+        assert await store.intend(claim, "a", "Not known.") == Intent(again=True)
+        assert await store.intents_of(claim.run) == {"a": ("Not known.", False)}
+        await store.settle(claim, "a", {"n": 1})
+        assert await store.intend(claim, "a", "Not known.") == Intent(result={"n": 1})
+        await store.intend(claim, "b", "Nor this.")
+        await store.doubt(claim, "b")
+        assert await store.intend(claim, "b", "Nor this.") == Intent(again=True, doubt=True)
+        assert await store.intents_of(claim.run) == {"b": ("Nor this.", True)}
+        await store.intend(claim, "c", "?")
+        await store.withdraw(claim, "c")
+        assert await store.intend(claim, "c", "?") == Intent()
+        assert await store.effects_of(claim.run) == {"a"}
 
     on_store(stores, test)
 
