@@ -1,4 +1,4 @@
-"""Fills a folder on a small disk with a conversation, makes room, and goes on: ``python -m tests.faults.full_disk DIR``."""
+"""Fills a small disk with a conversation, makes room, and goes on: ``python -m tests.faults.full_disk DIR``."""
 
 import asyncio
 import json
