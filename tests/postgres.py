@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 # As root the database refuses to run; this account owns nothing, and so can read what it is given only.
 _NOBODY = 65534
 
@@ -86,6 +88,20 @@ class Postgres:
             self.process.send_signal(how)
             self.process.wait(20)
             self.process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all its processes while the block runs, without an end to any connection."""
+        assert self.process is not None
+        main = psutil.Process(self.process.pid)
+        processes = [main, *main.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def url(self, database: str) -> str:
         return f"postgresql://edchat@/{database}?host={self.folder}"

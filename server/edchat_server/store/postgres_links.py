@@ -84,13 +84,15 @@ class Links:
     """Runs functions of a connection, each in a transaction of its own, several at a time.
 
     A connection that was lost is replaced when it is needed next; what was under way on it fails. A transaction
-    in which nothing happens for `patience` seconds is ended by the database.
+    in which nothing happens for `patience` seconds is ended by the database; one that takes six times as long
+    is given up.
 
     Raises:
         StoreError: the address is none.
     """
 
     def __init__(self, url: str, patience: float) -> None:
+        self._limit = 6 * patience
         self._setup = _SETUP.format(patience=int(patience * 1000)).encode()
         try:
             given = conninfo_to_dict(url)
@@ -116,7 +118,14 @@ class Links:
         """Run `work` between `begin` and ``COMMIT``, alone under each of the `locks`. Raises `StoreError`."""
         if self._closed:
             raise StoreError("the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._transact, work, begin, locks)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._limit):
+                return await loop.run_in_executor(self._threads, self._transact, work, begin, locks)
+        except TimeoutError:
+            # The thread waits on, and what it does may still be stored: who asks again finds out.
+            self.trouble = "the database does not answer"
+            raise StoreUnavailable(self.trouble) from None
 
     async def close(self) -> None:
         """Finish what was submitted and hang up."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.postgres import Postgres
+from tests.postgres import Postgres, missing, postgres
 
 from edchat_protocol.frames import Token, TokenData
 from edchat_server.backlog import Backlog, StoryChange, StoryDraft, prepare
@@ -337,3 +337,33 @@ def test_a_server_that_starts_disturbs_nobody(postgres_server: Postgres) -> None
         await first.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.fault("F16", "PostgreSQL is frozen: it keeps its connections and says nothing")
+def test_a_frozen_database_is_given_up_and_taken_up_again() -> None:
+    from edchat_server.store.postgres import PostgresStore
+
+    async def main(server: Postgres) -> None:
+        store = await PostgresStore.open(server.url(server.database()), replica="srv_0", prepare=[prepare], lease=1.0)
+        await store.head("s")
+        with server.frozen():
+            for _ in range(2):
+                with pytest.raises(StoreError, match=r"does not answer|cannot be reached"):
+                    await store.accept(say("go", csn=1))
+            assert store.trouble is not None
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                outcome = await store.accept(say("go", csn=1))
+                break
+            except StoreError:
+                assert time.monotonic() < deadline
+        assert isinstance(outcome, Accepted)
+        assert (await store.head("s"))[1] == 1, "taken twice"
+        await store.close()
+
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres() as server:
+        asyncio.run(main(server))
