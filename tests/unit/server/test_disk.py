@@ -14,6 +14,8 @@ from edchat_protocol.frames import StatusData, StatusFrame, Token, TokenData
 from edchat_server.store import Accepted, Claim, Command, Quota, Refused, Say, SqliteStore, Stop, StoreError
 from edchat_server.store.owner import Owner
 
+pytestmark = pytest.mark.fault("F12", "the disk ends at any byte of the database")
+
 resource = pytest.importorskip("resource", reason="limits of a process exist on Unix only")
 
 

@@ -20,6 +20,8 @@ from websockets.typing import Origin, Subprotocol
 from edchat_cli import main
 from edchat_server.identity import Identity, Tickets, Tokens, TokensFileError, add_token
 
+pytestmark = pytest.mark.fault("F26", "another user's session or client, a ticket shown twice, secrets in logs")
+
 PAGE = "https://chat.example.com"
 
 
