@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults import oracle
-from tests.faults.kernel import shown_by
-from tests.processes import free_port
-from tests.server_fixtures import ROOT, Client, ServerProcess, environment, server
+from tests.server_fixtures import ROOT, Client, environment, server
 from websockets.exceptions import ConnectionClosed
 
 from edchat_widget import Chat
@@ -154,37 +152,3 @@ def test_a_client_that_saw_more_than_is_left_gets_a_new_epoch_and_the_whole_view
         view = oracle.check_session(after, states=["completed"] * len(oracle.endings(client.log)), stayed=client)
         assert len(oracle.made(view)) == len(oracle.stories(after)) == len(set(oracle.made(view)))
         client.close()
-
-
-@pytest.mark.fault("F13", "an old backup is put back under a chat that knows more")
-def test_a_restored_backup_is_seen_as_what_it_is(tmp_path: Path) -> None:
-    port = free_port()
-    told, url = ("--port", str(port)), f"http://127.0.0.1:{port}"
-    data, copy = tmp_path / "data", tmp_path / "copy.db"
-    with Chat(url, token="t", session="s1", data_dir=tmp_path / "home", reconnect_interval=0.2) as chat:
-        with server(data, *told, EDCHAT_TOKEN="t") as first:
-            chat.ask("make Login")
-            edchat("backup", copy, data)
-            chat.ask("make Logout")
-            epoch = epoch_of(first)
-        edchat("restore", copy, data)
-        with server(data, *told, EDCHAT_TOKEN="t") as second:
-            assert chat.ask("make Search page", timeout=60).state == "complete"
-            assert oracle.stories(second) == ["Login", "Search page"]
-            view = oracle.check_session(second, states=["completed", "completed"])
-            assert oracle.shown_in(view) <= shown_by(chat.view)
-            assert [m.text for m in chat.messages if m.role == "user" and m.state == "answered"] == [
-                "make Login", "make Search page"
-            ]
-            assert epoch_of(second) != epoch
-
-
-def epoch_of(running: ServerProcess) -> str | None:
-    client = Client(running, client="curious").open()
-    client.close()
-    return client.epoch
-
-
-def edchat(verb: str, copy: Path, data: Path) -> None:
-    command = [sys.executable, "-c", "from edchat_cli import main; raise SystemExit(main())"]
-    subprocess.run([*command, verb, str(copy), "--data-dir", str(data)], check=True, cwd=ROOT, env=environment())
