@@ -57,7 +57,9 @@ def half_open(folder: Path, heartbeat: float) -> int:
             async with network(process, folder) as net:
                 told = await asyncio.gather(
                     *(falls_silent(net, dead, phase, heartbeat, websocket) for dead, phase, websocket in cases))
-                await until(lambda: connections(process) == 0, what="the server lets the dead connections go")
+                # A poll's place is kept for a while, in case that another poll follows.
+                await until(
+                    lambda: connections(process) == 0, seconds=30, what="the server lets the dead connections go")
                 return net, told
 
         net, told = asyncio.run(main())
