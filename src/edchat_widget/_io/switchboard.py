@@ -22,7 +22,7 @@ from edchat_widget.errors import ConnectionLost, EdChatError
 from edchat_widget.events import ChatEvent
 from edchat_widget.metrics import Metrics
 from edchat_widget.settings import Settings
-from edchat_widget.view import Patch, SnapshotMessage, View
+from edchat_widget.view import ConnectionOp, Patch, SnapshotMessage, View
 
 from . import aliases, forks
 from .driver import Driver
@@ -341,7 +341,6 @@ class Switchboard:
 
     def _home_changed(self, message: Patch | SnapshotMessage) -> None:
         self._changed(message, home=True)
-        self._decide_soon()
 
     def _local_changed(self, message: Patch | SnapshotMessage) -> None:
         self._changed(message, home=False)
@@ -351,9 +350,12 @@ class Switchboard:
             return
         if isinstance(message, SnapshotMessage):
             self._replace()
+            self._decide_soon()
             return
         after = self._screen.view(self.home.view, self._local.view if self._local else None)
         self._publish(after, self._screen.ops(self._shown, after, message.ops, home=home))
+        if any(isinstance(op, ConnectionOp) for op in message.ops):
+            self._decide_soon()
 
     def _refresh(self) -> None:
         if self._quiet:
