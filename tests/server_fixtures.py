@@ -156,6 +156,7 @@ class Client:
     cursor: int = 0
     epoch: str | None = None
     receive_buffer: int | None = None
+    want: tuple[str, ...] = ()
     frames: list[dict[str, Any]] = field(default_factory=list)
     log: dict[int, dict[str, Any]] = field(default_factory=dict)
     welcome: dict[str, Any] = field(default_factory=dict)
@@ -178,7 +179,7 @@ class Client:
         )
         hello = {
             "proto": 2, "session": self.session, "client": self.client, "conn": self.conn,
-            "cursor": self.cursor, "epoch": self.epoch, "csn": self.csn,
+            "cursor": self.cursor, "epoch": self.epoch, "csn": self.csn, "want": self.want,
         }
         self.send({"type": "hello", "data": hello})
         self.welcome = self.until("welcome")["data"]

@@ -57,7 +57,7 @@ class HelloData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `client` is the outbox's lasting name, `conn` grows with each of its connections, `cursor` is the last
     seq applied (0: nothing), `epoch` the log incarnation that the cursor belongs to, `csn` the last csn used.
-    `ticket` stands for the token where a browser cannot send one.
+    `ticket` stands for the token where a browser cannot send one. `want`: ``presence``, to be told of others.
     """
 
     proto: int
@@ -69,6 +69,7 @@ class HelloData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     csn: Count = 0
     agent: str = ""
     ticket: str | None = None
+    want: tuple[str, ...] = ()
 
 
 class Hello(Frame, frozen=True, kw_only=True, tag="hello", omit_defaults=True):
@@ -390,7 +391,24 @@ class Goaway(Event, frozen=True, kw_only=True, tag="goaway", omit_defaults=True)
     data: GoawayData
 
 
+class PresenceData(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody is `here` already, came (`join`) or went (`leave`).
+
+    `user` is a name, or None where nobody has one; `clients` is how many of theirs are in the session now.
+    """
+
+    event: Literal["here", "join", "leave"]
+    user: str | None
+    clients: int
+
+
+class PresenceFrame(Event, frozen=True, kw_only=True, tag="presence", omit_defaults=True):
+    """Who is in the session, for a client that wants to know. It is not part of the log."""
+
+    data: PresenceData
+
+
 Logged = StatusFrame | Token | ToolExecution | MessageFrame | ErrorFrame
 """The frames that live in the log."""
 
-Down = Logged | Welcome | Ack | Nack | Events | Snapshot | Goaway | Ping | Pong
+Down = Logged | Welcome | Ack | Nack | Events | Snapshot | Goaway | PresenceFrame | Ping | Pong

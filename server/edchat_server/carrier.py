@@ -107,6 +107,7 @@ async def events(  # noqa: PLR0917 - the query's parameters
     with ExitStack() as seat:
         seat.enter_context(core.door.client(session, client, who.name))
         await core.access.enter(session, who, client)
+        seat.enter_context(core.presence.here(session, client, who.name))
         greeting = await core.store.greet(session, client, conn, cursor=cursor, epoch=epoch)
         if greeting.stale:
             raise HttpError(409, "conflict", "superseded by a newer connection")

@@ -15,6 +15,7 @@ from .door import Door
 from .hub import Hub
 from .identity import WARN_SECONDS, Tickets, Tokens
 from .intake import Intake
+from .presence import Presence
 from .runner import Runner
 from .settings import Settings
 from .store import Store
@@ -76,6 +77,7 @@ class Core:
     agent_missing: str | None
     activity: Activity
     tickets: Tickets = field(default_factory=Tickets)
+    presence: Presence = field(default_factory=Presence)
     started: float = field(default_factory=time.monotonic)
 
     def welcome(self, session: str, greeting: Greeting) -> Welcome:

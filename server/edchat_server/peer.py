@@ -113,9 +113,9 @@ class Peer:
             await self.send(error_frame(exc.code, str(exc), ref=exc.ref))
             return None
 
-    async def alongside(self, writer: Awaitable[None], reader: Awaitable[None]) -> None:
-        """Run the writer while the reader reads; the end of either ends both. So does the end of a token."""
-        tasks = [asyncio.ensure_future(writer), asyncio.ensure_future(reader)]
+    async def alongside(self, *parts: Awaitable[None]) -> None:
+        """Run the writer, the reader and what else there is; the end of one ends all. So does the end of a token."""
+        tasks = [asyncio.ensure_future(part) for part in parts]
         if self.who.name is not None:
             tasks.append(asyncio.ensure_future(self._watch_token()))
         try:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edchat_protocol import PROTOCOL, SUBPROTOCOL_V2
-from edchat_protocol.frames import Cancel, Hello, HelloData, Ping, Pong, Seen, Ticket, UserMessage
+from edchat_protocol.frames import Cancel, Hello, HelloData, Ping, Pong, PresenceFrame, Seen, Ticket, UserMessage
 
 from . import delivery
 from .access import Forbidden
@@ -95,7 +95,9 @@ class V2(Peer):
             self.joined(data.session, 2)
             await self.send(core.welcome(data.session, greeting))
             core.hub.greeted(data.session, data.client, place)
-            await self.alongside(self._write(data, greeting), self._read(data))
+            with core.presence.here(data.session, data.client, self.who.name):
+                also = [self._tell_of_others(data)] if "presence" in data.want else []
+                await self.alongside(self._write(data, greeting), self._read(data), *also)
 
     async def _say_goodbye(self, code: int, reason: str, retry_after_ms: int) -> None:
         await self.send(self._core.goaway(code, reason, retry_after_ms))
@@ -145,6 +147,11 @@ class V2(Peer):
                     await self.send(error_frame("bad_frame", "hello was said already"))
                 case UserMessage() | Cancel():
                     await self._take(frame, hello)
+
+    async def _tell_of_others(self, hello: HelloData) -> None:
+        with self._core.presence.follow(hello.session, hello.client) as follower:
+            while True:
+                await self.send(PresenceFrame(data=await follower.news.get()))
 
     async def _take(self, frame: UserMessage | Cancel, hello: HelloData) -> None:
         if frame.id is None or frame.csn is None:

@@ -26,6 +26,7 @@ from edchat_server.door import Door
 from edchat_server.hub import Hub
 from edchat_server.identity import OPERATOR
 from edchat_server.limits import Caps
+from edchat_server.presence import Presence
 from edchat_server.store import Claim, Command, Say, SqliteStore
 from edchat_server.ws import serve
 
@@ -70,7 +71,9 @@ class Socket:
 
 
 def core_of(store: SqliteStore) -> Any:
-    return SimpleNamespace(store=store, hub=Hub(), audit=AuditLog(None), door=Door(Caps()), access=Access(store))
+    return SimpleNamespace(
+        store=store, hub=Hub(), audit=AuditLog(None), door=Door(Caps()), access=Access(store), presence=Presence()
+    )
 
 
 async def claimed(store: SqliteStore, text: str) -> Claim:
