@@ -89,7 +89,7 @@ class Switchboard:
     def start(self) -> None:
         """Begin to connect; go on with the server on this machine where the last kernel left off so."""
         open_fork = next((f for f in reversed(self._screen.forks) if f.ended is None), None)
-        if open_fork is not None and self.settings.failover != "never":
+        if open_fork is not None:  # whatever the mode is now: it may hold messages that are still to be sent
             self._go_over(open_fork)
         self.home.start()
 

@@ -132,6 +132,20 @@ def test_a_panel_that_follows_the_patches_sees_the_change_of_servers(tmp_path: P
     asyncio.run(main())
 
 
+def test_a_kernel_whose_mode_is_never_still_shows_what_an_earlier_one_moved(tmp_path: Path) -> None:
+    async def main() -> None:
+        one = board(settings_of(tmp_path, failover="auto"))
+        one.submit("m1", "first")
+        one.failover()
+        await one.close()
+        two = board(settings_of(tmp_path, failover="never"))
+        two.start()
+        assert [(m.role, m.state) for m in two.snapshot().view.messages] == [("note", "complete"), ("user", "queued")]
+        await two.close()
+
+    asyncio.run(main())
+
+
 def test_a_server_that_was_never_met_is_left_by_itself_and_another_mode_holds_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         one = board(settings_of(tmp_path, failover="never"))
