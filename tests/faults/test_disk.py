@@ -83,9 +83,13 @@ def test_a_disk_that_takes_no_write_delays_and_loses_nothing(tmp_path: Path, aft
     with (
         interrupted(tmp_path / "data", tmp_path / "home", after) as (running, _),
         no_writes(running.process.pid),
+        running.http() as http,
     ):
         time.sleep(2)
         assert running.process.poll() is None, "it did not survive"
+        said = http.get("/health").json()
+        assert said["status"] == "unhealthy"
+        assert "disk" in said["reason"], "the reason is the disk, whatever else does not work for it"
 
 
 @contextmanager

@@ -58,6 +58,7 @@ class Owner:
         self._prepare = prepare
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._opened: Future[None] = Future()
+        self._shut: str | None = None  # why there is no connection
         self._thread = threading.Thread(target=self._work, name="edchat-store", daemon=True)
         self._closed = False
         self.trouble: str | None = None
@@ -118,10 +119,13 @@ class Owner:
         with contextlib.suppress(sqlite3.Error):
             conn.close()
         try:
-            return self._connect()
+            conn = self._connect()
         except sqlite3.Error as exc:
             _log.error("the database cannot be reopened: %s", exc)
-            return conn  # closed: the next batch fails, and then this is tried again
+            self._shut = f"it cannot be opened: {exc}"  # the next batch fails, and then this is tried again
+        else:
+            self._shut = None
+        return conn
 
     def _gather(self) -> tuple[list[Job], bool]:
         batch: list[Job] = []
@@ -148,12 +152,13 @@ class Owner:
                 outcomes.append(_in_savepoint(conn, job))  # noqa: PERF401 - how many there are is needed when one fails
             conn.execute("COMMIT")
         except sqlite3.Error as exc:
-            self._failed(exc)
+            why = self._shut or str(exc)  # that a connection is closed tells nobody anything
+            self._failed(why)
             with contextlib.suppress(sqlite3.Error):
                 conn.execute("ROLLBACK")
                 _wait_for_locks(conn, _NO_PATIENCE_SECONDS)  # others wait behind whoever waits
             for job in _to_blame(batch, outcomes) if begun else _writers(batch):
-                job[1].set_exception(StoreUnavailable(f"the database refused the write: {exc}"))
+                job[1].set_exception(StoreUnavailable(f"the database refused the write: {why}"))
             for job in batch:
                 if not job[1].done():
                     self._jobs.put(job)
@@ -166,10 +171,10 @@ class Owner:
             outcome.tell()
         return True
 
-    def _failed(self, exc: sqlite3.Error) -> None:
+    def _failed(self, why: str) -> None:
         if self.trouble is None:
-            _log.error("a transaction failed, nothing of it was stored: %s", exc)
-        self.trouble = f"the database refuses writes: {exc}"
+            _log.error("a transaction failed, nothing of it was stored: %s", why)
+        self.trouble = f"the database refuses writes: {why}"
 
 
 @dataclass(frozen=True)
