@@ -28,7 +28,8 @@ def proxy(running: ServerProcess) -> Iterator[HostedProxy]:
 
 
 def chat(proxy: HostedProxy, running: ServerProcess, tmp_path: Path, **given: Any) -> Chat:
-    return Chat(proxy.url, token=running.ready["token"], session=tmp_path.name, data_dir=tmp_path, **given)
+    session = f"{tmp_path.parent.name}-{tmp_path.name}"[-64:]
+    return Chat(proxy.url, token=running.ready["token"], session=session, data_dir=tmp_path, **given)
 
 
 def is_upgrade(head: bytes) -> bool:
@@ -97,19 +98,21 @@ def test_a_proxy_that_holds_streams_back_is_found_out_and_polling_serves(
         return BUFFERING[how]() if b"/events?" in head and b"wait=" not in head else Script()
 
     proxy.do(lambda p: setattr(p, "default", default))
-    with chat(proxy, running, tmp_path, enable_websocket=False) as talk:
-        began = time.monotonic()
-        assert talk.ask("one", timeout=30).text == "You said: one"
-        assert talk.connection.carrier == "poll"
-        assert len(talk.ask("slow 30", timeout=30).text.split()) == 30
-        assert HELD.known(proxy.url, time.monotonic())
-        proxy.do(lambda p: p.cut())
-        wait(lambda: talk.connection.state == "fallback", 10)
-        assert talk.ask("two", timeout=30).text == "You said: two"
+    began = time.monotonic()
+    for n in range(3):
+        with chat(proxy, running, tmp_path / f"kernel-{n}", enable_websocket=False) as talk:
+            assert talk.ask("one", timeout=30).text == "You said: one"
+            assert talk.connection.carrier == "poll"
+            assert len(talk.ask("slow 30", timeout=30).text.split()) == 30
+            proxy.do(lambda p: p.cut())
+            assert talk.ask("two", timeout=30).text == "You said: two"
+            assert talk.metrics.reconnects == 0, "a lost poll is asked for again"
+    assert HELD.known(proxy.url, time.monotonic())
     streams = [h for _, h in proxy.stats.heads if b"/events?" in h and b"wait=" not in h]
-    assert len(streams) == 1, "once found out, it is not tried again"
+    # Without headers it may be a slow moment: that counts when it comes twice.
+    assert len(streams) == (2 if "head too" in how else 1), "once found out, it is not tried again"
     assert proxy.stats.most_connects() <= 10
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 90
 
 
 @pytest.mark.fault("F3", "every line falls silent, on each carrier")

@@ -26,6 +26,8 @@ from .transport import Endpoint, Transport, closed, refusal
 _log = logging.getLogger("edchat.client.connection")
 _BATCH = 50
 _TRIES = 2
+# A stream that still brings heartbeats hides from the core that commands get no further.
+_PATIENCE = httpx.Timeout(10.0, read=12.0)
 HELD = HeldStreams()
 """What this process found out about servers' streams."""
 
@@ -183,7 +185,7 @@ class HttpTransport:
         for attempt in range(1, _TRIES + 1):
             try:
                 async with self._client.stream(
-                    "POST", self._path, content=body, headers={"Content-Type": "application/json"}
+                    "POST", self._path, content=body, headers={"Content-Type": "application/json"}, timeout=_PATIENCE,
                 ) as response:
                     if response.status_code not in (200, 409):
                         raise await refused(response)
@@ -220,15 +222,18 @@ async def connect_http(endpoint: Endpoint, hello: HelloData, *, held: HeldStream
 
 async def _source(client: httpx.AsyncClient, hello: HelloData, server: str, held: HeldStreams) -> Source:
     now = asyncio.get_running_loop().time()
+    note = None
     if not held.known(server, now):
         try:
             return await open_stream(client, hello)
-        except HeldBack:
+        except HeldBack as exc:
             _log.info("nothing of the event stream comes through; polling")
+            # Without headers it may have been a slow moment, or a line that died.
+            note = held.found if exc.headers else held.suspect
     polls = Polls(client, hello)
     await polls.greeted()
-    # Only now is it plain that it was the stream, and not a server that is slow in all things.
-    held.found(server, now)
+    if note is not None:  # only now is it plain that it was the stream, and not the server
+        note(server, now)
     return polls
 
 

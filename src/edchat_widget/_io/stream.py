@@ -21,7 +21,11 @@ _SILENCE = 21.0  # two heartbeats of the server did not come
 
 
 class HeldBack(Exception):
-    """Nothing of the stream comes through."""
+    """Nothing of the stream comes through. `headers`: but its headers did, so that a server is there for sure."""
+
+    def __init__(self, *, headers: bool) -> None:
+        super().__init__()
+        self.headers = headers
 
 
 class EventStream:
@@ -86,7 +90,7 @@ async def open_stream(client: httpx.AsyncClient, hello: HelloData) -> EventStrea
         async with asyncio.timeout(HEADERS_WITHIN):
             response = await client.send(request, stream=True)
     except TimeoutError:
-        raise HeldBack from None
+        raise HeldBack(headers=False) from None
     try:
         if response.status_code != 200:
             raise await refused(response)
@@ -99,7 +103,7 @@ async def open_stream(client: httpx.AsyncClient, hello: HelloData) -> EventStrea
             await stream.greeted()
     except TimeoutError:
         await response.aclose()
-        raise HeldBack from None
+        raise HeldBack(headers=True) from None
     except BaseException:
         await response.aclose()
         raise
