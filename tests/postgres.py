@@ -134,6 +134,6 @@ def postgres() -> Iterator[Postgres]:
         try:
             yield server
         finally:
-            server.stop()
+            server.stop(signal.SIGQUIT)  # nobody needs its files any more
     finally:
         shutil.rmtree(folder, ignore_errors=True)

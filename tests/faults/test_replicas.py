@@ -15,7 +15,7 @@ from tests.faults import oracle
 from tests.faults.balancer import Balancer
 from tests.postgres import Postgres, missing, postgres
 from tests.processes import wait_until
-from tests.server_fixtures import Client, ServerProcess, fold, server
+from tests.server_fixtures import Client, ServerProcess, server
 from websockets.exceptions import WebSocketException
 
 from edchat_widget import Chat
@@ -81,7 +81,7 @@ def test_a_balancer_that_switches_all_the_time_loses_nothing(
         assert len(seen) == 2, "only one server was ever reached"
         record_property("cases", balancer.connections)
         views = [oracle.check_session(each, shown=shown, states=["completed"] * 4) for each in both]
-        assert views[0] == views[1] == fold(client.log)
+        assert views[0] == views[1] == oracle.fold(client.log)
         assert oracle.made(views[0]) == sorted(f"STORY-{n}" for n in range(1, 9))
         assert oracle.stories(both[0]) == sorted(f"Story {n}{letter}" for n in range(4) for letter in "ab")
 
