@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -367,3 +369,8 @@ def test_a_frozen_database_is_given_up_and_taken_up_again() -> None:
         pytest.skip(reason)
     with postgres() as server:
         asyncio.run(main(server))
+
+
+def test_the_file_needs_none_of_its_packages() -> None:
+    code = "import sys, edchat_server.app; sys.exit(any('psycopg' in name for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
