@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -45,15 +44,15 @@ class Gate:
         who = None if refusal else self._identity(scope, headers)
         pending = refusal is None and who is None and _may_show_a_ticket(scope, headers)
         if who is not None or pending:
-            with ExitStack() as seat:
-                try:
-                    known = seat.enter_context(self._door.address(_address(scope), pending=pending))
-                except TooMany as exc:
-                    refusal = error_response(429, "rate_limited", str(exc), retry_after_ms=exc.retry_after_ms)
-                else:
-                    scope.setdefault("state", {}).update(identity=who, known=known)
+            try:
+                seat = self._door.address(_address(scope), pending=pending)
+            except TooMany as exc:
+                refusal = error_response(429, "rate_limited", str(exc), retry_after_ms=exc.retry_after_ms)
+            else:
+                with seat:
+                    scope.setdefault("state", {}).update(identity=who, known=seat.known)
                     await self._app(scope, receive, send)
-                    return
+                return
         refusal = refusal or error_response(
             401, "unauthorized", "a valid token is needed", hint="Send it as Authorization: Bearer.",
             headers={"WWW-Authenticate": "Bearer"},

@@ -3,8 +3,7 @@
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from .hub import Hub
 from .limits import Buckets, Caps, Seats, TokenBucket, Turnstile, spread_ms
@@ -16,6 +15,53 @@ class TooMany(Exception):
     def __init__(self, message: str, retry_after_ms: int) -> None:
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
+
+
+class AddressSeat:
+    """A connection's seat while the block runs; every idle connection holds one, so it is small."""
+
+    __slots__ = ("_seat", "_seats", "_waiting")
+
+    def __init__(self, seats: Seats, seat: object, waiting: object) -> None:
+        self._seats, self._seat, self._waiting = seats, seat, waiting
+        seats.sit(seat)
+        if waiting is not None:
+            seats.sit(waiting)
+
+    def known(self) -> None:
+        """Say that it is known now who sits here."""
+        if self._waiting is not None:
+            self._seats.leave(self._waiting)
+            self._waiting = None
+
+    def __enter__(self) -> "AddressSeat":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.known()
+        self._seats.leave(self._seat)
+
+
+class ClientSeat:
+    """A client's seats while the block runs: its own for each connection, the others' once."""
+
+    __slots__ = ("_mine", "_others", "_seats")
+
+    def __init__(self, seats: Seats, mine: object, others: tuple[object, ...]) -> None:
+        self._seats, self._mine, self._others = seats, mine, others
+        if not seats.taken(mine):
+            for other in others:
+                seats.sit(other)
+        seats.sit(mine)
+
+    def __enter__(self) -> "ClientSeat":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._seats.leave(self._mine)
+        if not self._seats.taken(self._mine):
+            for other in self._others:
+                self._seats.leave(other)
 
 
 class Door:
@@ -55,56 +101,27 @@ class Door:
         for _ in range(frames):
             _refuse_flood(self._posted.take(client, self._clock()))
 
-    @contextmanager
-    def address(self, address: str, *, pending: bool) -> Iterator[Callable[[], None]]:
-        """Count a connection from an address while the block runs; what it yields ends its being `pending`.
-
-        Raises `TooMany`.
-        """
+    def address(self, address: str, *, pending: bool) -> "AddressSeat":
+        """Count a connection from an address, until the seat is given back. Raises `TooMany`."""
         seat, waiting = ("address", address), ("pending", address)
         if self._seats.taken(seat) >= self.caps.connections_per_address:
             raise TooMany("too many connections from this address", self._soon())
         if pending and self._seats.taken(waiting) >= self.caps.pending_per_address:
             raise TooMany("too many connections from this address that have not said who they are", self._soon())
-        left = [seat, waiting] if pending else [seat]
-        for each in left:
-            self._seats.sit(each)
+        return AddressSeat(self._seats, seat, waiting if pending else None)
 
-        def known() -> None:
-            if waiting in left:
-                left.remove(waiting)
-                self._seats.leave(waiting)
-
-        try:
-            yield known
-        finally:
-            for each in left:
-                self._seats.leave(each)
-
-    @contextmanager
-    def client(self, session: str, client: str, user: str | None) -> Iterator[None]:
-        """Count a client of a session, and of a user by name, while the block runs. Raises `TooMany`.
+    def client(self, session: str, client: str, user: str | None) -> "ClientSeat":
+        """Count a client of a session, and of a user by name, until the seat is given back. Raises `TooMany`.
 
         A client that changes its connection has two for a moment, and is one.
         """
-        mine, seats = ("client", session, client), [("session", session)]
-        if user is not None:
-            seats.append(("user", user))
+        mine, room = ("client", session, client), ("session", session)
         if not self._seats.taken(mine):
-            if self._seats.taken(seats[0]) >= self.caps.clients_per_session:
+            if self._seats.taken(room) >= self.caps.clients_per_session:
                 raise TooMany(f"this session has {self.caps.clients_per_session} clients already", self._soon())
-            if user is not None and self._seats.taken(seats[1]) >= self.caps.clients_per_user:
+            if user is not None and self._seats.taken(("user", user)) >= self.caps.clients_per_user:
                 raise TooMany(f"{user} has {self.caps.clients_per_user} clients already", self._soon())
-            for seat in seats:
-                self._seats.sit(seat)
-        self._seats.sit(mine)
-        try:
-            yield
-        finally:
-            self._seats.leave(mine)
-            if not self._seats.taken(mine):
-                for seat in seats:
-                    self._seats.leave(seat)
+        return ClientSeat(self._seats, mine, (room,) if user is None else (room, ("user", user)))
 
     def farewell_ms(self, hub: Hub) -> int:
         """Return when one of all who are connected now is to come back to the next server."""

@@ -62,7 +62,7 @@ class Listener:
         self._bell.clear()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Place:
     """One connection of a client. `close` ends it with a close code and a reason."""
 

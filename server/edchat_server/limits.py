@@ -36,6 +36,8 @@ class Caps:
 class TokenBucket:
     """Lets `rate` a second through, and `burst` at once after some silence."""
 
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate = rate
         self._burst = burst

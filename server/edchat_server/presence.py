@@ -25,7 +25,7 @@ class Follower:
             self.news.put_nowait(data)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Room:
     users: dict[str, str | None] = field(default_factory=dict)
     connections: dict[str, int] = field(default_factory=dict)
