@@ -122,17 +122,19 @@ def test_a_server_that_dies_while_it_stops_leaves_the_run_to_the_next(tmp_path: 
         client.close()
 
 
-@pytest.mark.fault("F4", "kill -9 at a named place, seen by a Chat that stays")
+@pytest.mark.fault("F4", "kill -9 at a named place, seen by a Chat that stays, over either carrier")
 @pytest.mark.parametrize(
-    "point",
-    ["accept_before", "accept_written", "accept_committed", "effect_written", "effect_committed", "part_messages:9",
-     "finish_before", "finish_committed"],
+    ("point", "websocket"),
+    [("accept_before", True), ("accept_written", True), ("accept_committed", True), ("accept_committed", False),
+     ("effect_written", True), ("effect_committed", True), ("effect_committed", False), ("part_messages:9", True),
+     ("finish_before", True), ("finish_before", False), ("finish_committed", True)],
 )
-def test_a_chat_that_stays_shows_the_answer_once(tmp_path: Path, point: str) -> None:
+def test_a_chat_that_stays_shows_the_answer_once(tmp_path: Path, point: str, *, websocket: bool) -> None:
     data, port = tmp_path / "data", free_port()
     told = ("--port", str(port))
     url = f"http://127.0.0.1:{port}"
-    with Chat(url, token="t", session="s1", data_dir=tmp_path / "home", reconnect_interval=0.2) as chat:
+    options = {"reconnect_interval": 0.2, "enable_websocket": websocket}
+    with Chat(url, token="t", session="s1", data_dir=tmp_path / "home", **options) as chat:
         with server(data, *told, EDCHAT_TOKEN="t", EDCHAT_FAIL_POINT=point) as first:
             asked = chat.send("make Login | Logout")
             killed(first)
