@@ -42,7 +42,7 @@ def busy(tmp_path: Path, work: str, seconds: float) -> tuple[bool, int]:
     with server(tmp_path / "data", "--pause", "0.01", EDCHAT_TOKEN="t") as running:
         told = Job(
             url=running.url, home=str(tmp_path / "home"), then=BUSY.format(work=work.format(seconds=seconds)),
-            options={"reconnect_interval": 0.2, "heartbeat_interval": 1},
+            options={"reconnect_interval": 0.2, "heartbeat_interval": 1, "failover": "never"},
         )
         with kernel(told, tmp_path / "kernel.log") as process:
             meanwhile = process.told("answered_meanwhile")

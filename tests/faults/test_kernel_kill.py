@@ -29,9 +29,12 @@ STORED = [  # the message is in the outbox's file, so it must arrive
 ]
 
 
+OPTIONS = {"reconnect_interval": 0.2, "failover": "never"}  # what another server would take is not what is asked here
+
+
 def job(running: ServerProcess | str, tmp_path: Path, **given: object) -> Job:
     url = running if isinstance(running, str) else running.url
-    return Job(url=url, home=str(tmp_path / "home"), **{"options": {"reconnect_interval": 0.2}, **given})  # type: ignore[arg-type]
+    return Job(url=url, home=str(tmp_path / "home"), **{"options": OPTIONS, **given})  # type: ignore[arg-type]
 
 
 def users(view: list[oracle.Seen]) -> list[str]:

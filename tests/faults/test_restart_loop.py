@@ -43,7 +43,7 @@ def loop(tmp_path: Path, seconds: float, messages: int, seed: int) -> int:
     life = lives(random.Random(seed))
     port = free_port()
     told = ("--port", str(port), "--pause", PAUSE)
-    options = {"token": "t", "reconnect_interval": 0.05, "max_reconnect_attempts": 100}
+    options = {"token": "t", "reconnect_interval": 0.05, "max_reconnect_attempts": 100, "failover": "never"}
     asked, had = [], 0
     with (
         Chat(f"http://127.0.0.1:{port}", session="s1", data_dir=tmp_path / "home", **options) as one,

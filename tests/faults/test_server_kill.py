@@ -133,7 +133,7 @@ def test_a_chat_that_stays_shows_the_answer_once(tmp_path: Path, point: str, *, 
     data, port = tmp_path / "data", free_port()
     told = ("--port", str(port))
     url = f"http://127.0.0.1:{port}"
-    options = {"reconnect_interval": 0.2, "enable_websocket": websocket}
+    options = {"reconnect_interval": 0.2, "enable_websocket": websocket, "failover": "never"}
     with Chat(url, token="t", session="s1", data_dir=tmp_path / "home", **options) as chat:
         with server(data, *told, EDCHAT_TOKEN="t", EDCHAT_FAIL_POINT=point) as first:
             asked = chat.send("make Login | Logout")

@@ -36,7 +36,7 @@ def sleeps(tmp_path: Path, who: str, seconds: float) -> dict[str, Any]:
     with server(tmp_path / "data", EDCHAT_TOKEN="t") as running:
         told = Job(
             url=running.url, home=str(tmp_path / "home"), then=MESSAGES,
-            options={"reconnect_interval": 0.2, "heartbeat_interval": 1},
+            options={"reconnect_interval": 0.2, "heartbeat_interval": 1, "failover": "never"},
         )
         with kernel(told, tmp_path / "kernel.log", **clock.env) as process:
             process.told("pid")
