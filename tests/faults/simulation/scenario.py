@@ -351,6 +351,7 @@ def play(seed: int, plan: Plan | None = None, *, lasting: bool = True) -> Outcom
 
 
 def _live(case: Case) -> None:
+    random.seed(case.outcome.seed)  # for those who take chance from where everybody does
     try:
         with virtual(case.loop) as case.clocks:
             run(case.loop, case.play())

@@ -37,7 +37,7 @@ def test_nothing_is_lost_or_doubled_whatever_breaks(record_property: Callable[[s
 
 @pytest.mark.timeout(120)
 def test_a_seed_plays_the_same_case_again() -> None:
-    one, other = (simulate("--seed", 7).stdout for _ in range(2))
+    one, other = (simulate("--seed", 7, "--messages", 20, "--faults", 100).stdout for _ in range(2))
     assert "trace" in one
     assert one == other
 
