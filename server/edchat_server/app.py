@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import WebSocketRoute
 
 from edchat_protocol.frames import AgentBrief
 
@@ -135,11 +136,11 @@ def create_app(
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(Exception)(_unexpected)
 
-    @app.websocket("/ws/chat")
     async def chat(websocket: WebSocket) -> None:
-        core: Core = app.state.core
-        await ws.serve(websocket, core)
+        await ws.serve(websocket, app.state.core)
 
+    # FastAPI's own would keep its dependency machinery in memory for each connection.
+    app.router.routes.append(WebSocketRoute("/ws/chat", chat))
     return app
 
 

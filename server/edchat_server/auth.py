@@ -39,30 +39,40 @@ class Gate:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = _headers(scope["headers"])
-        refusal = self._stranger(headers)
-        who = None if refusal else self._identity(scope, headers)
-        pending = refusal is None and who is None and _may_show_a_ticket(scope, headers)
-        if who is not None or pending:
+        judged = self._judge(scope)
+        if not isinstance(judged, Response):
             try:
-                seat = self._door.address(_address(scope), pending=pending)
+                seat = self._door.address(_address(scope), pending=judged is None)
             except TooMany as exc:
-                refusal = error_response(429, "rate_limited", str(exc), retry_after_ms=exc.retry_after_ms)
+                judged = error_response(429, "rate_limited", str(exc), retry_after_ms=exc.retry_after_ms)
             else:
                 with seat:
-                    scope.setdefault("state", {}).update(identity=who, known=seat.known)
+                    scope.setdefault("state", {}).update(identity=judged, known=seat.known)
                     await self._app(scope, receive, send)
                 return
-        refusal = refusal or error_response(
-            401, "unauthorized", "a valid token is needed", hint="Send it as Authorization: Bearer.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        if scope["type"] == "websocket":
+            await WebSocket(scope, receive, send).send_denial_response(judged)
+        else:
+            await judged(scope, receive, send)
+
+    def _judge(self, scope: Scope) -> Identity | Response | None:
+        """Return who it is, or the refusal; None: who may show a ticket."""
+        # Apart from the rest, so that an open connection does not hold on to what was only judged by.
+        headers = _headers(scope["headers"])
+        refusal = self._stranger(headers)
+        if refusal is None:
+            who = self._identity(scope, headers)
+            if who is not None:
+                return who
+            if _may_show_a_ticket(scope, headers):
+                return None
+            refusal = error_response(
+                401, "unauthorized", "a valid token is needed", hint="Send it as Authorization: Bearer.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
         origin = headers.get("origin", "none")[:100]
         _log.warning("refused %r with status %s (origin %r)", scope["path"][:100], refusal.status_code, origin)
-        if scope["type"] == "websocket":
-            await WebSocket(scope, receive, send).send_denial_response(refusal)
-        else:
-            await refusal(scope, receive, send)
+        return refusal
 
     def _stranger(self, headers: Mapping[str, str]) -> Response | None:
         origin, host = headers.get("origin"), headers.get("host", "")

@@ -17,6 +17,9 @@ from .store.base import PAGE_BYTES, Row
 T = TypeVar("T")
 
 BATCH = 200
+LOOK_SECONDS = 15.0
+"""A bell that was missed delays an event by this, and loses none."""
+
 MAX_LAG = 5000
 """Who is further behind has a snapshot sooner than all these events."""
 
@@ -42,9 +45,10 @@ def _check(rows: Sequence[Row], session: str, cursor: int, *, holes: bool) -> No
 
 
 async def follow(
-    store: Store, listener: Listener, session: str, cursor: int, *, holes: bool = False
+    store: Store, listener: Listener, session: str, cursor: int, *, holes: bool = False,
+    look_every: float = LOOK_SECONDS,
 ) -> AsyncGenerator[list[Row], None]:
-    """Yield the events behind `cursor` as they come; an empty list when there are none, then once a second.
+    """Yield the events behind `cursor` as they come; an empty list when there are none, then every few seconds.
 
     Raises `Trimmed` where the log has a hole, and when it grows so much faster than the reader reads that
     a snapshot is the shorter way; unless the reader takes `holes`.
@@ -59,7 +63,7 @@ async def follow(
             raise Trimmed(session)
         yield rows
         if not more:
-            await listener.wait()
+            await listener.wait(look_every)
 
 
 def _is_full(rows: Sequence[Row]) -> bool:

@@ -211,7 +211,7 @@ async def _until_over(core: Core, session: str, run: str) -> RunState:
                 return state
             if core.hub.draining.is_set() and state == "queued":
                 raise HttpError(503, "unavailable", UNAVAILABLE)
-            await listener.wait()
+            await listener.wait(1.0)
 
 
 _STATUS_OF: dict[str, int] = {"unavailable": 503, "rate_limited": 429, "model_error": 502}

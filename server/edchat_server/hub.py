@@ -39,7 +39,7 @@ class Reading:
 
 @dataclass(eq=False)
 class Listener:
-    """One connection that reads a session's log. `wait` returns at a ring, or after a second."""
+    """One connection that reads a session's log. `wait` returns at a ring, or when its time is over."""
 
     _reading: Reading = field(default_factory=Reading)
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,7 +52,7 @@ class Listener:
         """Return what `read` gives, once for all listeners of the session that ask for `what` at the same time."""
         return await self._reading.once(what, read)
 
-    async def wait(self, timeout: float = 1.0) -> None:
+    async def wait(self, timeout: float) -> None:
         """Return at the next ring since the last `wait`, at the latest after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):

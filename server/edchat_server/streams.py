@@ -93,7 +93,7 @@ async def stream(core: Core, reader: Reader, pace: Pace) -> AsyncGenerator[bytes
             last = loop.time() + pace.rotate
             beat = loop.time() + pace.heartbeat
             with suppress(Trimmed):  # the next stream begins with a snapshot
-                async with aclosing(delivery.follow(core.store, listener, session, cursor)) as batches:
+                async with aclosing(delivery.follow(core.store, listener, session, cursor, look_every=1.0)) as batches:
                     async for rows in batches:
                         for out in delivery.events(rows):
                             yield _sse(out.body, epoch, out.seq)

@@ -5,6 +5,7 @@ checkpoint: what the log shows and the checkpoint lacks is void, what the checkp
 is still to be shown.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -322,8 +323,14 @@ def _fit_message(data: MessageData) -> MessageData:
     data = msgspec.structs.replace(data, artifacts=())
     if _fits(data):
         return data
-    # Six bytes is the longest that JSON makes of one character.
-    return msgspec.structs.replace(data, content=data.content[: _DATA_LIMIT // 6] + " …")
+    shortest = _DATA_LIMIT // 6  # six bytes is the longest that JSON makes of one character
+    lengths = range(shortest, len(data.content))
+    too_long = bisect_left(lengths, True, key=lambda length: not _fits(_cut(data, length)))
+    return _cut(data, shortest + too_long - 1)
+
+
+def _cut(data: MessageData, length: int) -> MessageData:
+    return msgspec.structs.replace(data, content=data.content[:length] + " …")
 
 
 def _fit_tool(data: ToolExecutionData, details: ToolDetails) -> ToolExecutionData:

@@ -158,6 +158,8 @@ def test_what_is_too_large_for_a_frame_is_cut_to_fit() -> None:
     translation = Translation(run="r", attempt=1)
     (message,) = translation.feed("updates", update(AIMessage(content="\x01" * 200_000, id="m")), NOW)
     assert len(encode(message)) <= MAX_FRAME_BYTES
+    (message,) = translation.feed("updates", update(AIMessage(content="é" * 400_000, id="n")), NOW)
+    assert MAX_FRAME_BYTES - 8192 <= len(encode(message)) <= MAX_FRAME_BYTES, "more was cut than had to be"
     huge = {"type": "story", "data": {"text": "x" * 300_000}}
     (tool,) = translation.feed(
         "updates", update(ToolMessage("ok", tool_call_id="a", name="t", artifact=huge), node="tools"), NOW
