@@ -28,7 +28,8 @@ from edchat_server.store.owner import Owner
 from edchat_server.store.saver import FencedSaver
 
 from .loop import Host, SimLoop
-from .network import FakeSocket, Network
+from .network import Network
+from .transport import FakeSocket
 
 PORT = 8001
 MakeAgent = Callable[["SimServer", Store], Agent]
