@@ -39,7 +39,7 @@ _STOP_TIMEOUT = 20.0  # above the time that the server takes to bring its runs t
 # and makes its token itself, since an environment is seen by every process that the agent starts.
 _OURS_ALONE = {
     "EDCHAT_URL", "EDCHAT_TOKEN", "EDCHAT_SESSION", "EDCHAT_DATA_DIR", "EDCHAT_HOST", "EDCHAT_PORT",
-    "EDCHAT_ALLOWED_ORIGINS", "EDCHAT_FAILOVER",
+    "EDCHAT_ALLOWED_ORIGINS", "EDCHAT_FAILOVER", "EDCHAT_DATABASE", "EDCHAT_LEASE", "EDCHAT_TOKENS_FILE",
     # Jupyter's own, which let in to the user's files and kernels.
     "JUPYTER_TOKEN", "JPY_API_TOKEN", "JUPYTERHUB_API_TOKEN",
 }
