@@ -128,7 +128,7 @@ class Attempt:
             return self._failed(ErrorData(error=text, message=text, code="internal", retryable=True))
         source = await self._prepare(self.agent)
         if source is _AT_END:
-            return _End(state="completed")
+            return self._completed()
         if self._may_stop():
             return self._stopped_early()
         self._consumer = asyncio.create_task(
@@ -140,7 +140,7 @@ class Attempt:
             if self._stopped and not self._parking:
                 return self._stopped_early()
             raise
-        return _End(state="completed")
+        return self._completed()
 
     async def _prepare(self, agent: Agent) -> Any:
         """Say that the run begins, or goes on; return the graph's input."""
@@ -247,19 +247,23 @@ class Attempt:
             lambda conn: self.store.checkpoints.prune(conn, session), locks=(session_lock(session),)
         )
 
+    def _completed(self) -> _End:
+        return self._uncertain() if self._scope.open else _End(state="completed")
+
     def _stopped_early(self) -> _End:
-        if self._scope.doubt is not None:
-            return self._uncertain(self._scope.doubt)
+        if self._scope.open:
+            return self._uncertain()
         return _End(state="cancelled", frames=self._translation.stop(self.clock()))
 
-    def _uncertain(self, unknown: str) -> _End:
+    def _uncertain(self) -> _End:
+        unknown = " ".join(self._scope.open.values())
         error = ErrorData(error=unknown, message=unknown, code="uncertain", hint=ADVICE)
         ended = self._translation.stop(self.clock())
         return _End(state="uncertain", frames=[*ended, self._error(error)], error=unknown)
 
     def _failed(self, error: ErrorData) -> _End:
         if self._scope.open:
-            return self._uncertain(" ".join(self._scope.open.values()))
+            return self._uncertain()
         ended = self._translation.stop(self.clock(), "The run failed.")
         return _End(state="failed", frames=[*ended, self._error(error)], error=error.error)
 

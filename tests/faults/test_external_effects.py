@@ -199,6 +199,48 @@ def test_what_certainly_did_not_happen_is_no_doubt() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_refusal_settles_nothing_about_a_call_before_it(again: bool) -> None:
+    """The first call made the thing and its answer was lost; the second could not even connect."""
+
+    async def main() -> None:
+        made: list[str] = []
+
+        async def perform(key: str) -> dict[str, Any]:
+            if not made and not again:
+                made.append(key)
+                raise TimeoutError
+            raise NotDone("No connection.")
+
+        with pytest.raises(Unknown):
+            await carry_out(Keyed(perform=perform, unknown="?", pauses=(0, 0)), "k", again=again)
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_recorded_is_in_doubt() -> None:
+    async def no_json(*key: str) -> dict[str, Any]:
+        return {"answer": object()}
+
+    def at_once(*key: str) -> Any:
+        raise ConnectionResetError
+
+    async def nothing(mark: str) -> None:
+        return None
+
+    async def main() -> None:
+        for perform in (no_json, at_once):
+            for call in (
+                Keyed(perform=perform, unknown="?", pauses=(0,)), Blind(perform=perform, unknown="?"),
+                Marked(perform=perform, find=nothing, unknown="?", lag=0),
+                Marked(perform=perform, find=no_json, unknown="?", lag=0),
+            ):
+                with pytest.raises(Unknown):
+                    await carry_out(call, "k", again=False)
+
+    asyncio.run(main())
+
+
 def test_in_doubt_what_was_done_keeps_its_result_and_nothing_else_begins(tmp_path: Path) -> None:
     async def main() -> None:
         store = await SqliteStore.open(tmp_path / "edchat.db")

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from langchain.agents.middleware import AgentMiddleware, ExtendedModelResponse, ModelRequest, ModelResponse
 from langchain.tools.tool_node import ToolCallRequest
@@ -15,7 +15,7 @@ from edchat_server.backlog import BacklogError
 
 from .external import EffectUncertain, NotDone
 from .models import ModelError
-from .scope import RunStopped
+from .scope import RunScope, RunStopped
 from .text import whole_json
 from .tool_calls import written_calls
 from .tools import TITLES
@@ -68,9 +68,11 @@ class ToolGuard(AgentMiddleware[Any, Any, Any]):
             # Whatever a tool can throw, the user must read that it failed, and the model must be able to
             # say so; the cause goes to the log, not to the conversation, since it may hold anything.
             logger.exception("tool %s failed (call %s)", name, call["id"])
-            return _failure(
-                call, f"{name} failed unexpectedly; nothing was changed by it", {"code": "internal"}
+            acted = call["id"] in cast(RunScope, request.runtime.context).acted
+            what = "after it may have changed something; look before it is done again" if acted else (
+                "unexpectedly; nothing was changed by it"
             )
+            return _failure(call, f"{name} failed {what}", {"code": "internal"})
 
 
 class ModelGuard(AgentMiddleware[Any, Any, Any]):

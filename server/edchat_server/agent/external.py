@@ -11,7 +11,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import msgspec
 
 Result = dict[str, Any]
 
@@ -22,7 +25,8 @@ class NotDone(Exception):
     """The API refused, and certainly did nothing: raised by `perform`. The text is for the conversation.
 
     Raise it for an answer like 400 or 404, and for a connection that could not be opened. Everything else that
-    `perform` raises means that nobody knows.
+    `perform` raises means that nobody knows. It speaks of this one call: where an earlier one with the same key may
+    have arrived, it settles nothing.
     """
 
 
@@ -83,22 +87,27 @@ async def carry_out(call: External, key: str, *, again: bool) -> Result:
     """
     match call:
         case Keyed():
-            return await _keyed(call, key)
+            return await _keyed(call, key, again=again)
         case Marked():
             return await _marked(call, key, again=again)
         case Blind():
             if again:
                 raise Unknown
-            return await _once(call.perform(), call.timeout)
+            return await _once(call.perform, call.timeout)
 
 
-async def _keyed(call: Keyed, key: str) -> Result:
-    for pause in call.pauses:
+async def _keyed(call: Keyed, key: str, *, again: bool) -> Result:
+    for pause in (0.0, *call.pauses):
+        await asyncio.sleep(pause)
         try:
-            return await _once(call.perform(key), call.timeout)
+            return await _once(partial(call.perform, key), call.timeout)
+        except NotDone:
+            # That this call did nothing says nothing about one before it, whose answer was lost.
+            if not again:
+                raise
         except Unknown:
-            await asyncio.sleep(pause)
-    return await _once(call.perform(key), call.timeout)
+            again = True
+    raise Unknown
 
 
 async def _marked(call: Marked, key: str, *, again: bool) -> Result:
@@ -108,7 +117,7 @@ async def _marked(call: Marked, key: str, *, again: bool) -> Result:
             if found is not None:
                 return found
         try:
-            return await _once(call.perform(key), call.timeout)
+            return await _once(partial(call.perform, key), call.timeout)
         except Unknown:
             again = True
     found = await _search(call, key)
@@ -126,6 +135,7 @@ async def _search(call: Marked, key: str) -> Result | None:
         try:
             async with asyncio.timeout(call.timeout):
                 found = await call.find(key)
+            msgspec.json.encode(found)
         except Exception as exc:
             # Whatever a foreign API throws: an answer that did not come says nothing about the effect.
             _log.warning("a search for what a tool may have made failed: %s", type(exc).__name__)
@@ -137,13 +147,15 @@ async def _search(call: Marked, key: str) -> Result | None:
         await asyncio.sleep(max(0.0, min(call.lag / 10, 5.0, sure - loop.time())))
 
 
-async def _once(performing: Awaitable[Result], timeout: float) -> Result:
+async def _once(perform: Callable[[], Awaitable[Result]], timeout: float) -> Result:
     try:
         async with asyncio.timeout(timeout):
-            return await performing
+            result = await perform()
+        msgspec.json.encode(result)  # what cannot be recorded is as good as lost
     except NotDone:
         raise
     except Exception as exc:
         # Whatever a foreign API throws, it may have acted before.
         _log.warning("the outcome of a tool's call is not known: %s", type(exc).__name__)
         raise Unknown from exc
+    return result

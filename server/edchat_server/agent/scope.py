@@ -1,6 +1,6 @@
 """What a run gives to its tools: who asks, and a way to the backlog that acts exactly once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from edchat_server.backlog import Backlog
@@ -34,6 +34,11 @@ class RunScope(Protocol):
     @property
     def session(self) -> str:
         """The session's id."""
+        ...
+
+    @property
+    def acted(self) -> Collection[str]:
+        """The tool calls that have had an effect, or may have had one."""
         ...
 
     async def effect(self, tool_call_id: str, work: Callable[[Backlog], dict[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,10 @@ class MemoryScope:
         self._ledger: dict[str, dict[str, Any]] = {}
         prepare(self._conn, SQLITE)
 
+    @property
+    def acted(self) -> set[str]:
+        return {key.removeprefix(f"{self.run_id}:") for key in self._ledger}
+
     def close(self) -> None:
         self._conn.close()
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.tools import ToolRuntime, tool
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from edchat_server.agent import ModelError, RunStopped, build_agent, explain_model_failure, load_model
+from edchat_server.agent import ModelError, RunScope, RunStopped, build_agent, explain_model_failure, load_model
 from edchat_server.agent.offline import OfflinePlanner
 
 _spec = importlib.util.spec_from_file_location("scopes", Path(__file__).with_name("scopes.py"))
@@ -42,9 +43,11 @@ class Scripted(BaseChatModel):
 class Talk:
     """One conversation with the real graph."""
 
-    def __init__(self, scope: Any, model: BaseChatModel | None = None, saver: Any = None) -> None:
+    def __init__(self, scope: Any, model: BaseChatModel | None = None, saver: Any = None, more_tools: Any = ()) -> None:
         self.scope = scope
-        self.graph = build_agent(model or OfflinePlanner(pace=0), checkpointer=saver or InMemorySaver())
+        self.graph = build_agent(
+            model or OfflinePlanner(pace=0), checkpointer=saver or InMemorySaver(), more_tools=more_tools
+        )
         self.parts: list[tuple[str, Any]] = []
 
     async def say(self, text: str) -> str:
@@ -238,6 +241,21 @@ def test_unexpected_failure_is_said_and_logged_with_its_cause(
     assert "sk-secret" not in answer
     assert "disk on fire" in caplog.text
     assert "Traceback" in caplog.text
+
+
+def test_a_tool_that_fails_after_it_has_acted_does_not_say_that_nothing_happened(scope: Any) -> None:
+    @tool
+    async def push(runtime: ToolRuntime[RunScope, Any]) -> str:
+        """Act, and then fail."""
+        assert runtime.tool_call_id is not None
+        await runtime.context.effect(runtime.tool_call_id, lambda backlog: {"number": 1})
+        raise KeyError("title")
+
+    calls = AIMessage(content="", tool_calls=[{"id": "c1", "name": "push", "args": {}}])
+    talk = Talk(scope, Scripted(script=[calls, AIMessage(content="Sorry.")]), more_tools=[push])
+    asyncio.run(talk.say("push"))
+    (result,) = talk.messages("tools")
+    assert result.content == "push failed after it may have changed something; look before it is done again"
 
 
 def test_stopped_run_ends_the_graph(scope: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 
 from edchat_protocol.codec import decode_down
 from edchat_protocol.frames import ErrorFrame, StatusFrame, ToolExecution
+from edchat_server.agent.external import Blind
 from edchat_server.audit import AuditLog
 from edchat_server.hub import Hub
 from edchat_server.intake import Intake
@@ -286,5 +288,34 @@ def test_a_newer_connection_stays_however_late_the_older_one_arrives() -> None:
                 hub.greeted("s", "c", seven)
                 await asyncio.sleep(0)
             assert closed == [5, 6]
+
+    asyncio.run(main())
+
+
+def test_a_run_does_not_complete_over_an_effect_of_which_nobody_knows(tmp_path: Path) -> None:
+    """The tool itself gave up waiting, and said so to the model as if nothing had been sent."""
+
+    async def sent() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {}
+
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        yield "updates", {"model": {"messages": [call()]}}
+        with suppress(TimeoutError):
+            blind = Blind(perform=sent, unknown="Whether it went is unknown.")
+            await asyncio.wait_for(context.external("a", blind), 0.05)
+        yield "updates", {"tools": {"messages": [ToolMessage("It took too long.", tool_call_id="a")]}}
+        yield "updates", {"model": {"messages": [AIMessage("That did not work.", id="m2")]}}
+
+    async def main() -> None:
+        store = await opened(tmp_path / "db")
+        run = await first_run(store)
+        runner = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await runner.start()
+        assert await over(store, run) == "uncertain"
+        (error,) = [frame for frame in await log_of(store) if isinstance(frame, ErrorFrame)]
+        assert error.data.error == "Whether it went is unknown."
+        await runner.drain(0)
+        await store.close()
 
     asyncio.run(main())
