@@ -266,7 +266,7 @@ class Client:
         self.log(logging.INFO, "disconnected (code %s, reason: %s)", code, error.reason)
         self._after_cut()
         if code == TOO_LARGE:
-            self._sender.drop_too_large()
+            self.drop_too_large()
         self.connection.lost(error, now)
         self.meter.watch(now, live=False)
         self._log_next()
@@ -314,6 +314,10 @@ class Client:
     def resend_later(self, csn: int, at: float) -> None:
         """Send this row and those behind it once more, at the given time."""
         self._sender.resend_later(csn, at)
+
+    def drop_too_large(self) -> None:
+        """Send what the server took for too large no more."""
+        self._sender.drop_too_large()
 
     def next_number(self) -> int:
         """Return the number of a new connection, greater than any before it."""

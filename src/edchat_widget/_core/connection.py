@@ -30,6 +30,7 @@ PONG_TIMEOUT_V1 = 35.0  # the origin's server cannot answer while its agent work
 WAKE_TIMEOUT = 3.0
 PROBE_EVERY = 60.0
 ROTATE_AFTER = 540.0  # before the server ends a stream for its age
+_ROTATE_AGAIN = 10.0
 _OVERSLEPT = 5.0
 MOST_ASKED = 120.0  # a server may keep us away for longer only by asking again
 _FATAL_CLOSE = {1002, 1003, 1007, 1008, 4500, 4502, 4503, 4504}
@@ -195,7 +196,7 @@ class Connection:
             error, opened=self._opened, welcomed=self._welcomed or self.held,
             shaky=self._shaky and not self._stable)
         self._drop()
-        self.held = self.renew = False
+        self.held = False
         self._reason, self._hint = error.reason, error.hint
         renewing = self._may_renew(error, code)
         if not renewing and self._is_final(error, code):
@@ -248,6 +249,7 @@ class Connection:
     def again(self, now: float) -> None:
         """Open anew on this side's own wish: at once, but a server that brings it about again and again
         is met like one that fails."""
+        self.held = False
         self._drop()
         self._move(Happening.CUT)
         self.attempt += 1
@@ -255,6 +257,7 @@ class Connection:
 
     def reopen(self, now: float) -> None:
         """Leave what stands or is under way, and begin to connect as if for the first time."""
+        self.held = False
         self._drop()
         self._move(Happening.CUT)
         self._begin_again()
@@ -269,9 +272,11 @@ class Connection:
         self._reason = "Closed."
 
     def looked(self, now: float) -> None:
-        """The look for a WebSocket came to nothing: look again later."""
+        """The second connection came to nothing, or had to wait for another: try again later."""
         if self._welcomed:
             self._look_later(now)
+            if self.way == "http" and self._guaranteed:
+                self._timers.setdefault("rotate", now + _ROTATE_AGAIN)
 
     def opening(self, now: float) -> None:
         """A connection is opened beside the one that stands."""
@@ -356,7 +361,7 @@ class Connection:
         self._move(Happening.RETRY)
 
     def _drop(self) -> None:
-        self._trying = self._welcomed = self._opened = self._woken = False
+        self._trying = self._welcomed = self._opened = self._woken = self.renew = False
         self._pinged = None
         if not self.held:
             self._latency = None

@@ -27,6 +27,7 @@ from edchat_protocol.frames import (
 from edchat_widget.errors import RemoteProtocolError
 from edchat_widget.view import AgentView
 
+from .connection import MOST_ASKED
 from .origin import OriginPeer, run_of
 from .transcript import Transcript
 
@@ -290,7 +291,8 @@ class Peer:
             else:
                 client.resend_later(frame.data.expect, now)
         else:
-            client.resend_later(csn, now + (frame.data.retry_after_ms or 1000 * _RESEND_AFTER) / 1000)
+            wait = (frame.data.retry_after_ms or 1000 * _RESEND_AFTER) / 1000
+            client.resend_later(csn, now + min(wait, MOST_ASKED))
 
     def _complaint(self, frame: ErrorFrame) -> None:
         client = self._client
@@ -300,6 +302,8 @@ class Peer:
             client.outbox.refuse(row.csn, frame.data.error)
             client.transcript.mark(row.id, "failed", detail=frame.data.error)
             client.persist()
+        elif frame.data.code == "too_large":  # what is too large is not read, so that no message is named
+            client.drop_too_large()
 
     # ---------------------------------------------------------------------------------------- version 1
 

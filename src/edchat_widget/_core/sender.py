@@ -42,7 +42,7 @@ class Sender:
         self._resend_at = at
 
     def drop_too_large(self) -> None:
-        """The server ended the connection over a frame's size: send the largest one that is out no more."""
+        """The server would not have a frame for its size: send the largest one that is out no more."""
         out = [r for r in self._client.outbox.pending if r.csn <= self._sent_upto]
         if out and self._client.origin is None:
             row = max(out, key=lambda r: len(r.text))

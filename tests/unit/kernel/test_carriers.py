@@ -7,7 +7,7 @@ import pytest
 from tests.unit.kernel.lines import Line, Lines
 
 from edchat_protocol.codec import decode_up, encode
-from edchat_protocol.frames import Goaway, GoawayData, Nack, NackData, Pong, UserMessage
+from edchat_protocol.frames import ErrorData, ErrorFrame, Goaway, GoawayData, Nack, NackData, Pong, UserMessage
 from edchat_protocol.messages import Message, TextPart
 from edchat_widget._core.carriers import Way
 from edchat_widget._core.connection import Policy
@@ -18,9 +18,9 @@ from edchat_widget.errors import ConnectError, ConnectionLost, EdChatError, Time
 BLOCKED = ConnectError("no upgrade", status=404, blocked="surely")
 
 
-def on_http() -> Lines:
+def on_http(jitter: float = 0.5) -> Lines:
     """A conversation over HTTP, since the WebSocket could not be had."""
-    net = Lines()
+    net = Lines(jitter=lambda: jitter)
     net.refuse(1, BLOCKED)
     net.tick()
     net.open(2)
@@ -188,6 +188,28 @@ def test_a_stream_is_followed_by_the_next_before_the_server_ends_it() -> None:
         net.busy()
     assert list(net.lines) != [first]
     assert net.states == ["fallback"]
+
+
+@pytest.mark.parametrize("hindrance", ["a look for a WebSocket is under way", "the next stream does not begin"])
+def test_a_stream_is_followed_by_the_next_although_the_first_try_comes_to_nothing(hindrance: str) -> None:
+    net = on_http(jitter=0.4)  # with this jitter, a look that is swallowed lasts from 531 s to 546 s
+    tries = 0
+    while net.now < 590:
+        net.tick()
+        for conn, line in [*net.lines.items()]:
+            if line.wanted.carrier == "http" and not line.opened:
+                tries += 1
+                if tries == 1 and hindrance.startswith("the next"):
+                    net.refuse(conn, ConnectionLost("cut"))
+                else:
+                    net.open(conn)
+            elif line.wanted.carrier == "ws" and hindrance.startswith("the next"):
+                net.refuse(conn, BLOCKED)
+        net.busy()
+        assert net.states == ["fallback"]
+    newer = [conn for conn, line in net.lines.items() if line.wanted.carrier == "http"]
+    assert newer
+    assert newer != [2], "the server is about to end this one for its age"
 
 
 def test_whatever_is_cut_while_carriers_change_everything_happens_once() -> None:
@@ -417,6 +439,33 @@ def test_a_refused_token_is_read_anew_once_and_then_it_is_final(error: EdChatErr
     assert "EDCHAT_TOKEN" in (net.shown.connection.hint or "")
 
 
+def test_a_token_that_was_read_anew_serves_for_later_connections_too() -> None:
+    net = connected()
+    net.cut(net.newest, 4501)
+    net.tick()
+    net.open(net.newest)
+    net.busy()
+    net.client.configure(Policy(websocket=False), net.now)
+    net.drain()
+    net.tick()
+    assert not net.lines[net.newest].wanted.renew, "it is the token that was just taken"
+    net.settle()
+    assert net.states[-1] == "fallback"
+
+
+def test_a_stranger_that_greets_after_a_cut_is_shown_as_what_it_is() -> None:
+    net = on_http()
+    old, ws = net.newest, looking(net)
+    net.open(ws)
+    net.server.store = "another store"
+    net.refuse(old, ConnectionLost("The event stream ended."))
+    net.busy()
+    assert net.shown.connection.state == "reconnecting"
+    assert net.shown.connection.carrier is None
+    net.settle()
+    assert net.client.meter.report(net.now, queued=0).reconnects == 1
+
+
 @pytest.mark.parametrize(("header", "wait"), [("7", 7), ("86400", 120), ("soon", 0), (None, 0)])
 def test_the_server_says_how_long_to_stay_away_within_reason(header: str | None, wait: float) -> None:
     net = Lines(jitter=lambda: 0.0)
@@ -520,6 +569,40 @@ def test_commands_refused_for_now_go_out_again_in_order_and_not_before_the_time(
     assert [frame.csn for frame in again if isinstance(frame, UserMessage)] == [1, 2, 3, 4]
     net.busy()
     net.check([f"m{n}" for n in range(4)])
+
+
+def test_a_refusal_for_now_that_names_hours_holds_nobody_up_for_hours() -> None:
+    net = connected()
+    net.submit("m1")
+    net.lines[net.newest].up.clear()
+    net.lines[net.newest].csn = 0
+    wait = NackData(code="rate_limited", message="too many", final=False, retry_after_ms=86_400_000)
+    net.client.frame(net.newest, encode(Nack(csn=1, data=wait)), net.now)
+    net.drain()
+    for _ in range(26):
+        net.pass_time(5)
+        net.busy()
+    assert net.states[-1] == "connected"
+    net.check(["m1"])
+
+
+def test_a_frame_that_the_server_found_too_large_to_read_is_not_sent_again() -> None:
+    net = connected()
+    for name, text in (("m1", "large" * 100), ("m2", "small")):
+        row = net.client.draft_message(name, text, "t")
+        assert row is not None
+        net.client.submit(row, net.now)
+        net.drain()
+    net.lines[net.newest].up.popleft()
+    # Too large to be parsed, so the answer names no message.
+    too_large = ErrorFrame(data=ErrorData(error="a frame has 600000 bytes", message="", code="too_large"))
+    net.client.frame(net.newest, encode(too_large), net.now)
+    net.drain()
+    net.settle()
+    net.busy()
+    assert net.server.contents == ["small"]
+    states = {m.id: m.state for m in net.shown.messages if m.role == "user"}
+    assert states == {"m1": "failed", "m2": "answered"}
 
 
 def test_a_frame_that_ended_the_connection_by_its_size_is_not_sent_again() -> None:
