@@ -4,6 +4,7 @@ Times are seconds of a clock that never goes back.
 """
 
 REMEMBERED = 3600.0
+REMEMBERED_AT_FIRST = 120.0
 _SILENCE = 15.0
 _BURST = 1.0
 _WITHIN = 600.0
@@ -30,10 +31,12 @@ class Heartbeats:
 
 
 class HeldStreams:
-    """Servers to which streams do not get through, each known for an hour."""
+    """Servers to which streams do not get through. At first each is known for two minutes, since one slow
+    moment looks the same; found again within an hour of that, for an hour."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
+        self._found: dict[str, float] = {}
         self._suspected: dict[str, list[float]] = {}
 
     def known(self, server: str, now: float) -> bool:
@@ -44,8 +47,10 @@ class HeldStreams:
         return False
 
     def found(self, server: str, now: float) -> None:
-        """A stream was held back, for sure."""
-        self._until[server] = now + REMEMBERED
+        """A stream was held back."""
+        again = now - self._found.get(server, -REMEMBERED) < REMEMBERED
+        self._found[server] = now
+        self._until[server] = now + (REMEMBERED if again else REMEMBERED_AT_FIRST)
         self._suspected.pop(server, None)
 
     def suspect(self, server: str, now: float) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edchat_widget._core.buffering import REMEMBERED, Heartbeats, HeldStreams
+from edchat_widget._core.buffering import REMEMBERED, REMEMBERED_AT_FIRST, Heartbeats, HeldStreams
 from edchat_widget._core.sse import EventParser, EventTooLong
 
 LINE_ENDS = ["\n", "\r\n", "\r"]
@@ -82,7 +82,7 @@ def test_other_frames_in_a_burst_are_no_heartbeats() -> None:
     assert not any(heartbeats.heard(20.0, heartbeat=False) for _ in range(5))
 
 
-def test_one_suspicion_is_not_enough_and_what_is_found_is_forgotten_after_an_hour() -> None:
+def test_one_suspicion_is_not_enough_and_what_is_found_is_forgotten() -> None:
     held = HeldStreams()
     held.suspect("a", 0)
     assert not held.known("a", 0)
@@ -91,5 +91,16 @@ def test_one_suspicion_is_not_enough_and_what_is_found_is_forgotten_after_an_hou
     held.suspect("a", 800)
     assert held.known("a", 800)
     assert not held.known("b", 800)
-    assert held.known("a", 800 + REMEMBERED - 1)
-    assert not held.known("a", 800 + REMEMBERED)
+    assert held.known("a", 800 + REMEMBERED_AT_FIRST - 1)
+    assert not held.known("a", 800 + REMEMBERED_AT_FIRST)
+
+
+def test_one_slow_moment_costs_minutes_and_only_what_comes_back_costs_an_hour() -> None:
+    held = HeldStreams()
+    held.found("a", 0)
+    assert not held.known("a", REMEMBERED_AT_FIRST)
+    held.found("a", 200)
+    assert held.known("a", 200 + REMEMBERED - 1)
+    assert not held.known("a", 200 + REMEMBERED)
+    held.found("a", 200 + 2 * REMEMBERED)
+    assert not held.known("a", 200 + 2 * REMEMBERED + REMEMBERED_AT_FIRST), "that was long ago"
