@@ -2,7 +2,7 @@
 
 SQL outside of `store/postgres*` is written once, for SQLite and PostgreSQL 16 alike: placeholders are
 ``?`` or ``?1``, upserts name their table in front of the old column, and nothing casts by itself. Where two
-transactions of one session could meet, `Store.submit(…, session=…)` keeps them apart; statements need no
+transactions of one session could meet, the locks of `Store.submit` keep them apart; statements need no
 locking clause of their own.
 """
 

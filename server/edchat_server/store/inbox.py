@@ -141,15 +141,17 @@ def _say(conn: Connection, command: Command, say: Say, moment: Moment) -> str:
 
 def _stop(conn: Connection, command: Command, stop: Stop, moment: Moment) -> str | None:
     found = conn.execute(
-        f"SELECT id, state FROM runs WHERE session = ? AND state IN {runs.UNFINISHED} ORDER BY n",  # noqa: S608
+        f"SELECT id, attempt FROM runs WHERE session = ? AND state IN {runs.UNFINISHED} AND cancel = 0 ORDER BY n",  # noqa: S608
         (command.session,),
     ).fetchall()
-    found = [(run, state) for run, state in found if state != "cancelling" and stop.run in (None, run)]
-    for run, state in found:
-        after: RunState = "cancelled" if state == "queued" else "cancelling"
+    found = [(run, attempt) for run, attempt in found if stop.run in (None, run)]
+    for run, attempt in found:
+        # One that was begun may have done something that is not shown yet, even if it waits again now.
+        after: RunState = "cancelling" if attempt else "cancelled"
         last = log.append(conn, command.session, [_status(run, after, moment.now, stop.by)])
-        conn.execute("UPDATE runs SET state = ?, cancel = 1 WHERE id = ?", (after, run))
-        if after == "cancelled":
+        if attempt:
+            runs.cancel(conn, run)
+        else:
             runs.close(conn, run, after, None, now=moment.now, last_seq=last)
     return str(found[0][0]) if found else stop.run
 

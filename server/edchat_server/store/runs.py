@@ -61,6 +61,14 @@ def close(conn: Connection, run: str, state: RunState, error: str | None, *, now
     trim.note(conn, run, last_seq, now)
 
 
+def cancel(conn: Connection, run: str) -> None:
+    """Have a run that was begun cancelled by who carries it out, now or after the next claim."""
+    conn.execute(
+        "UPDATE runs SET cancel = 1, state = CASE state WHEN 'running' THEN 'cancelling' ELSE state END WHERE id = ?",
+        (run,),
+    )
+
+
 def gets_on(conn: Connection, run: str) -> None:
     """Count tries anew: a step is done, so whatever ended earlier attempts does not stop this run."""
     conn.execute("UPDATE runs SET tries = 1 WHERE id = ? AND tries <> 1", (run,))

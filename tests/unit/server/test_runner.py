@@ -319,3 +319,37 @@ def test_a_run_does_not_complete_over_an_effect_of_which_nobody_knows(tmp_path: 
         await store.close()
 
     asyncio.run(main())
+
+
+def test_a_stop_while_a_begun_run_waits_again_still_shows_what_its_tool_did(tmp_path: Path) -> None:
+    """The server stopped between what the tool did and the event that shows it; the stop came before the next claim."""
+    made = asyncio.Event()
+
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        yield "updates", {"model": {"messages": [call()]}}
+        yield "custom", RUNNING
+        await context.effect("a", lambda backlog: {"made": 1})
+        if not made.is_set():
+            made.set()
+            await asyncio.sleep(60)
+        yield "updates", {"tools": {"messages": [ToolMessage("made", tool_call_id="a")]}}
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        store = await opened(tmp_path / "db")
+        run = await first_run(store)
+        first = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await first.start()
+        await asyncio.wait_for(made.wait(), 20)
+        await first.drain(0)
+        assert await store.run_state(run) == "queued"
+        await store.accept(Command(session="s", client="c", csn=1, id="x", fingerprint=b"x", work=Stop(run=run)))
+        second = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await second.start()
+        assert await over(store, run) == "cancelled"
+        tools = [f for f in await log_of(store) if isinstance(f, ToolExecution)]
+        assert [f.data.status for f in tools][-1] == "completed"
+        await second.drain(0)
+        await store.close()
+
+    asyncio.run(main())

@@ -230,6 +230,21 @@ def test_cancelling(stores: Stores) -> None:
     on_store(stores, test)
 
 
+def test_cancelling_a_run_that_was_begun_and_waits_again(stores: Stores) -> None:
+    async def test(store: Store) -> None:
+        claim = await claimed(store)
+        await store.park(claim)
+        for n in (1, 2):
+            stop = Command(session="s", client="c", csn=n, id=f"x{n}", fingerprint=b"x", work=Stop())
+            assert isinstance(await store.accept(stop), Accepted)
+        assert await kinds(store) == ["MessageFrame", "cancelling"]
+        again = await store.claim()
+        assert again is not None
+        assert (again.run, again.cancel) == (claim.run, True)
+
+    on_store(stores, test)
+
+
 def test_a_snapshot_leaves_out_the_tokens_that_later_events_made_void(stores: Stores) -> None:
     async def test(store: Store) -> None:
         claim = await claimed(store)
