@@ -33,6 +33,7 @@ START_TIMEOUT = 60.0
 LOG_LINES = 40
 LOG_SIZE = 1_000_000  # above it, a server that starts gets a new log; the one before is kept
 _PROBE_TIMEOUT = 5.0
+_MOST_READ = 100_000
 _BUSY = "already uses"  # what a server says whose database belongs to another
 _STOP_TIMEOUT = 20.0  # above the time that the server takes to bring its runs to a boundary
 # What the user set for this side, or for a server of their own: the bundled one listens on loopback only,
@@ -64,6 +65,10 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     def endpoint(self) -> Endpoint:
         """Where to connect."""
         return Endpoint(self.url, self.token)
+
+
+class _Status(msgspec.Struct, frozen=True):
+    store: str
 
 
 # Popen objects of servers that this process started, so that an ended one leaves no zombie.
@@ -126,7 +131,7 @@ def stop(data_dir: Path, *, timeout: float = _STOP_TIMEOUT) -> bool:
 
 
 def healthy(record: ServerRecord) -> bool:
-    """Return whether the server answers, and takes our token."""
+    """Return whether the server answers, takes our token, and has the store that it had."""
     # 503: it is there, and knows that its agent is not. Connecting shows why.
     return _probe(record) in (200, 503)
 
@@ -143,19 +148,43 @@ def _serving(data_dir: Path, model: str | None) -> ServerRecord | None:
 
 
 def _probe(record: ServerRecord) -> int | None:
-    """Return the HTTP status of the server's health, None where nothing answers."""
+    """Return the HTTP status of the server's health; None where nothing answers, or another than ours."""
     child = _children.get(record.pid)
     if child is not None and child.poll() is not None:
         return None
     parts = urlsplit(record.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_TIMEOUT)
     try:
-        connection.request("GET", "/health", headers=record.endpoint.headers)
-        return connection.getresponse().status
+        if not _is_ours(connection, record):
+            return None
+        return _get(connection, "/health", record)[0]
     except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
+
+
+def _is_ours(connection: http.client.HTTPConnection, record: ServerRecord) -> bool:
+    # Health is told to everybody, and a record may be older than what listens on its port now.
+    try:
+        status, body = _get(connection, "/api/status", record)
+    except TimeoutError:  # its database keeps it waiting; its health does not ask there
+        connection.close()
+        return True
+    return status >= http.HTTPStatus.INTERNAL_SERVER_ERROR or _store_in(body) == record.store
+
+
+def _get(connection: http.client.HTTPConnection, path: str, record: ServerRecord) -> tuple[int, bytes]:
+    connection.request("GET", path, headers=record.endpoint.headers)
+    response = connection.getresponse()
+    return response.status, response.read(_MOST_READ)
+
+
+def _store_in(body: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(body, type=_Status).store
+    except msgspec.DecodeError:
+        return None
 
 
 def _start_or_adopt(data_dir: Path, model: str | None, command: tuple[str, ...], timeout: float) -> ServerRecord:

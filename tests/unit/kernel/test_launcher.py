@@ -1,9 +1,11 @@
 """The launcher: who gets which server, and when one is started anew."""
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +20,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         known = self.headers["Authorization"] == "Bearer made-by-the-server"
         status = pathlib.Path("status")
-        self.send_response((int(status.read_text()) if status.exists() else 200) if known else 401)
+        health = self.path == "/health"
+        self.send_response((int(status.read_text()) if status.exists() else 200) if health else 200 if known else 401)
         self.end_headers()
+        self.wfile.write(b'{"store": "s"}' if known and not health else b"{}")
     def log_message(self, *_):
         pass
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -148,3 +152,35 @@ def test_the_record_of_a_dead_server_is_not_believed(tmp_path: Path) -> None:
     record = {"url": "http://127.0.0.1:9", "token": "t", "pid": 1}
     (tmp_path / "server.json").write_text(json.dumps(record))
     assert launcher.find(tmp_path) is None
+
+
+def answering(status: int, body: bytes) -> http.server.ThreadingHTTPServer:
+    class Stranger(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path == "/health"
+            self.send_response(200 if found else status)
+            self.end_headers()
+            self.wfile.write(b'{"status": "healthy"}' if found else body)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
+    threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+    return server
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, b"{}"), (404, b"<p>"), (200, b'{"store": "another"}'), (200, b"<p>")])
+def test_another_service_on_the_port_of_a_dead_server_is_not_taken_for_it(
+    tmp_path: Path, status: int, body: bytes
+) -> None:
+    server = answering(status, body)
+    try:
+        # Its pid is somebody else's by now, too.
+        url = f"http://127.0.0.1:{server.server_port}"
+        launcher._write(tmp_path, launcher.ServerRecord(url=url, token="old", pid=os.getpid(), store="s"))
+        assert launcher.find(tmp_path) is None
+        assert not launcher.stop(tmp_path)
+    finally:
+        server.shutdown()
+        server.server_close()
