@@ -9,6 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,6 +47,7 @@ class Switchboard:
         self.home = home
         self._make_local = make_local
         self._local: Driver | None = None
+        self._past = Metrics()  # of the local drivers that have ended
         self._ends: tuple[Callable[[], None], ...] = ()  # what ends the local driver's callbacks
         self._quiet = 0  # how many changes are under way of which only the end is to be seen
         self._deciding: asyncio.Handle | None = None
@@ -56,7 +58,7 @@ class Switchboard:
         self.subscribe = self._publisher.subscribe
         self.listen = self._publisher.listen
         self.spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = home.spawn
-        home.subscribe(self._home_changed)
+        home.subscribe(lambda message: self._changed(message, home=True))
         home.listen(lambda event: self._happened(home, event))
 
     # ----------------------------------------------------------------------------------- as a driver does it
@@ -161,7 +163,8 @@ class Switchboard:
             self._end_fork()
             self._screen = SideBySide(self._url, forks.of(self.settings.data_dir, self._url, session))
             if away:
-                self._fork()
+                with contextlib.suppress(EdChatError):  # then it waits for the configured server
+                    self._fork()
         self._replace()
 
     def shut(self) -> None:
@@ -204,8 +207,8 @@ class Switchboard:
 
     def metrics(self) -> Metrics:
         """Return the counts as of now: of both servers, with the times of the one that answers now."""
-        home = self.home.metrics()
-        return home if self._local is None else self._local.metrics().counting(home)
+        local, counts = self._local, self.home.metrics().counting(self._past)
+        return counts if local is None else local.metrics().counting(counts)
 
     # ------------------------------------------------------------------------------------- over, and back
 
@@ -287,7 +290,9 @@ class Switchboard:
                 raise
             self._local = local
             self._screen.begin(fork)
-            self._ends = local.subscribe(self._local_changed), local.listen(lambda event: self._happened(local, event))
+            self._ends = (
+                local.subscribe(lambda message: self._changed(message, home=False)),
+                local.listen(lambda event: self._happened(local, event)))
             local.start()
         _log.warning("the configured server cannot be reached; going on with the server on this machine")
         self._refresh()
@@ -298,8 +303,9 @@ class Switchboard:
             return
         for end in self._ends:
             end()
+        self._past = replace(local.metrics(), queued=0).counting(self._past)
         self._local = None
-        asked = sum(1 for m in local.view.messages if m.role == "user")
+        asked = sum(1 for m in local.snapshot().view.messages if m.role == "user")
         ended = msgspec.structs.replace(fork, ended=_now(), count=asked)
         try:
             forks.save(self.settings.data_dir, ended)
@@ -339,12 +345,6 @@ class Switchboard:
 
     # ------------------------------------------------------------------------------------------ what is shown
 
-    def _home_changed(self, message: Patch | SnapshotMessage) -> None:
-        self._changed(message, home=True)
-
-    def _local_changed(self, message: Patch | SnapshotMessage) -> None:
-        self._changed(message, home=False)
-
     def _changed(self, message: Patch | SnapshotMessage, *, home: bool) -> None:
         if self._quiet:
             return
@@ -361,9 +361,10 @@ class Switchboard:
         if self._quiet:
             return
         after = self._screen.view(self.home.view, self._local.view if self._local else None)
-        if after.connection != self._shown.connection:
-            self._publisher.emit(ChatEvent(type="connection", connection=after.connection))
+        news = after.connection != self._shown.connection
         self._publish(after, self._screen.ops(self._shown, after, None, home=True))
+        if news:  # last: a callback may send a message, and what is shown changes with it
+            self._publisher.emit(ChatEvent(type="connection", connection=after.connection))
 
     def _publish(self, after: View, ops: tuple[Any, ...]) -> None:
         self._shown = after

@@ -170,7 +170,8 @@ def answering(status: int, body: bytes) -> http.server.ThreadingHTTPServer:
     return server
 
 
-@pytest.mark.parametrize(("status", "body"), [(401, b"{}"), (404, b"<p>"), (200, b'{"store": "another"}'), (200, b"<p>")])
+@pytest.mark.parametrize(
+    ("status", "body"), [(401, b"{}"), (404, b"<p>"), (200, b'{"store": "another"}'), (200, b"<p>")])
 def test_another_service_on_the_port_of_a_dead_server_is_not_taken_for_it(
     tmp_path: Path, status: int, body: bytes
 ) -> None:

@@ -206,3 +206,83 @@ def test_nothing_is_sent_from_one_outbox_while_the_other_still_holds_it(tmp_path
         await there.close()
 
     asyncio.run(main())
+
+
+def test_a_message_that_a_callback_sends_when_a_change_is_offered_stays_in_the_panel(tmp_path: Path) -> None:
+    async def main() -> None:
+        one = board(settings_of(tmp_path))
+        shown = one.view
+
+        def follow(message: Patch | SnapshotMessage) -> None:
+            nonlocal shown
+            shown = message.view if isinstance(message, SnapshotMessage) else apply(shown, message)
+
+        def answer(event: ChatEvent) -> None:
+            if event.connection is not None and event.connection.notice:
+                one.submit("m2", "sent by a callback")
+
+        one.subscribe(follow)
+        one.listen(answer)
+        one.submit("m1", "first")
+        one.failover()
+        assert shown == one.view
+        assert [t for t, _ in texts(shown)] == ["first", "sent by a callback"]
+        await one.close()
+
+    asyncio.run(main())
+
+
+def test_what_goes_back_unsent_does_not_count_as_said_to_the_other_server(tmp_path: Path) -> None:
+    async def main() -> None:
+        server = ScriptedServer()
+        reachable = False
+
+        async def opener(endpoint: Endpoint, carrier: Carrier, hello: HelloData) -> Transport:
+            if not reachable:
+                raise ConnectError("nothing answers there")
+            return Wire(server, hello.client)
+
+        settings = settings_of(tmp_path, failover="never", max_reconnect_attempts=1000)
+        home = Driver(settings, SESSION, resolve, opener=opener, server=URL)
+
+        def make_local(settings: Settings, fork: Fork) -> Driver:
+            local = Driver(settings, fork.local, resolve, opener=nowhere)
+            local._meter.up(1_000_000)
+            return local
+
+        one = Switchboard(settings, URL, home, make_local)
+        one.start()
+        one.submit("m1", "said to nobody")
+        one.failover()
+        reachable = True
+        one.reconnect()
+        await one.until(lambda _view: home.client.connection.live)
+        one.failback()
+        assert [f.count for f in one.forks] == [0]
+        assert (one.metrics().bytes_sent >= 1_000_000, one.metrics().queued) == (True, 1), "counts only grow"
+        assert [m.role for m in one.view.messages] == ["user"]
+        await one.close()
+
+    asyncio.run(main())
+
+
+def test_a_new_conversation_begins_although_no_second_one_can_be_stored_beside_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        begun = 0
+
+        def make_local(settings: Settings, fork: Fork) -> Driver:
+            nonlocal begun
+            begun += 1
+            if begun == 2:
+                raise StorageError("no room")
+            return Driver(settings, fork.local, resolve, opener=nowhere)
+
+        settings = settings_of(tmp_path, failover="never")
+        home = Driver(settings, "s", resolve, opener=nowhere, server=URL)
+        one = Switchboard(settings, URL, home, make_local)
+        one.failover()
+        one.switch("s2")
+        assert (one.view.session, one.view.messages, one.view.connection.notice) == ("s2", (), None)
+        await one.close()
+
+    asyncio.run(main())
