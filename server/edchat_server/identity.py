@@ -120,9 +120,11 @@ class Tokens:
         if who.name is None:
             return float("inf")
         self._look()
-        if who not in self._entries:
+        # Its time may have been changed since; whom it lets in, and what they may do, must be the same.
+        now = next((e for e in self._entries if (e.digest, e.name, e.role) == (who.digest, who.name, who.role)), None)
+        if now is None:
             return 0.0
-        return float("inf") if who.expires is None else max(0.0, who.expires - self._clock())
+        return float("inf") if now.expires is None else max(0.0, now.expires - self._clock())
 
     def _look(self) -> None:
         now = self._clock()
@@ -231,7 +233,8 @@ def add_token(file: Path, name: str, *, expires: datetime | None = None, role: R
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.touch(mode=0o600)
         with file.open("a", encoding="utf-8") as out:
-            out.write("\n".join(lines) + "\n\n")
+            # Whoever edited the file may have left its last line without an end.
+            out.write(("\n" if out.tell() else "") + "\n".join(lines) + "\n")
     except OSError as exc:
         raise TokensFileError(f"the tokens file {file} cannot be written: {exc.strerror}") from None
     return token

@@ -122,6 +122,7 @@ def unreachable(exc: BaseException) -> ConnectError:
 
 _IS_IT_RIGHT = "Check that it runs and that its address is right."
 _LET_IN = "Set EDCHAT_TOKEN or Chat(token=…)."
+_ANOTHERS = "Give this chat a session of its own, Chat(session=…), or have the session's owner share it."
 _MOVED = "This address leads to another one, perhaps to a login page. Give the address of the chat server itself."
 
 
@@ -133,11 +134,15 @@ def closed(code: int, reason: str) -> ConnectionLost:
         4413: "The server could not get rid of its news fast enough.",
         4429: "The server has too many connections or commands of this chat.",
         4501: "The server wants a fresh token.", 4502: "The server wants a valid token.",
-        4503: "The server does not let this client in.",
+        4503: _not_let_in(reason),
     }
     text = words.get(code) or reason or f"The server closed the connection ({code})."
-    hint = _LET_IN if code in (4501, 4502, 4503) else None
-    return ConnectionLost(text, close_code=code, hint=hint)
+    hints = {4501: _LET_IN, 4502: _LET_IN, 4503: _ANOTHERS}
+    return ConnectionLost(text, close_code=code, hint=hints.get(code))
+
+
+def _not_let_in(why: str) -> str:
+    return f"The server does not let this client in: {why}." if why else "The server does not let this client in."
 
 
 def unauthorized() -> Refused:
@@ -159,7 +164,10 @@ def refusal(
     if status == 401 and not foreign:
         return unauthorized()
     if status == 403 and not foreign:
-        return Refused("The server does not let this client in.", code="forbidden", hint=_LET_IN)
+        if said is None:
+            return Refused(_not_let_in(""), code="forbidden", hint=_LET_IN)
+        hint = _ANOTHERS if said.code == "forbidden" else said.hint
+        return Refused(_not_let_in(said.error), code="forbidden", hint=hint)
     if status == 409 and said is not None:
         return ConnectionLost("Another connection of this chat took over.", close_code=4409)
     words = {

@@ -27,10 +27,11 @@ from edchat_widget._core.carriers import Way
 from edchat_widget._io import aliases, launcher, portal
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.outbox_file import open_outbox
-from edchat_widget._io.transport import Endpoint, refusal, seconds, unreachable
+from edchat_widget._io.transport import Endpoint, closed, refusal, seconds, unreachable
 from edchat_widget.errors import (
     AgentError,
     ConnectionLost,
+    EdChatError,
     MessageError,
     OutboxFull,
     PortalClosed,
@@ -556,6 +557,16 @@ def test_who_is_not_let_in_is_refused_on_every_way(status: int, code: str) -> No
     error = refusal(status, None)
     assert isinstance(error, Refused)
     assert (error.code, error.retryable) == (code, False)
+
+
+@pytest.mark.parametrize("error", [
+    closed(4503, "this session belongs to somebody else"),
+    refusal(403, None, b'{"type":"error","data":{"error":"this session belongs to somebody else","code":"forbidden"}}'),
+])
+def test_who_enters_anothers_session_is_told_so_and_not_to_set_a_token(error: EdChatError) -> None:
+    assert "this session belongs to somebody else." in error.reason
+    assert "Chat(session=…)" in (error.hint or "")
+    assert "EDCHAT_TOKEN" not in str(error)
 
 
 @pytest.mark.parametrize(("header", "wait"), [

@@ -76,6 +76,30 @@ def test_a_token_ends_when_it_expires(tmp_path: Path) -> None:
     assert tokens.find(token) is None
 
 
+def test_a_token_that_may_be_used_for_longer_ends_nothing_that_it_opened(tmp_path: Path) -> None:
+    file, clock = tmp_path / "tokens.toml", Clock()
+    token = add_token(file, "ada", expires=datetime.fromtimestamp(clock.now + 100, UTC))
+    tokens = Tokens(None, file, clock)
+    who = tokens.find(token)
+    assert who is not None
+    later = datetime.fromtimestamp(clock.now + 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    file.write_text(re.sub("expires = .*", f"expires = {later}", file.read_text()), encoding="utf-8")
+    clock.now += 90
+    assert tokens.seconds_left(who) == pytest.approx(910)
+    file.write_text(file.read_text().replace('"write"', '"read"'), encoding="utf-8")
+    clock.now += 2
+    assert tokens.seconds_left(who) == 0, "it opened more than it may now"
+
+
+def test_a_token_is_added_to_a_file_that_somebody_wrote_by_hand(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    ada = add_token(file, "ada")
+    file.write_text(file.read_text().rstrip(), encoding="utf-8")  # as some editors leave a file's end
+    bob = add_token(file, "bob")
+    tokens = Tokens(None, file)
+    assert [who.name for who in (tokens.find(ada), tokens.find(bob)) if who] == ["ada", "bob"]
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
