@@ -21,9 +21,10 @@ from .audit import AuditLog
 from .failures import UNAVAILABLE, describe, scrub
 from .hub import Hub
 from .journal import Journal
-from .scope import ADVICE, LedgerFailed, LedgerScope
+from .scope import LedgerFailed, LedgerScope
 from .store import Claim, Fenced, Store, StoreError
 from .store.base import session_lock
+from .store.intents import ADVICE
 from .store.saver import FENCE_KEY, RUN_KEY
 from .thread import messages_of, opening
 from .translate import Translation, run_messages

@@ -10,11 +10,9 @@ from .agent.scope import RunStopped
 from .backlog import Backlog
 from .sql import Connection
 from .store import Claim, Fenced, Store, StoreError, StoreUnavailable, utc_now
+from .store.intents import ADVICE
 
 T = TypeVar("T")
-
-ADVICE = "Look there first; if it is missing, ask for it anew. It is not tried again by itself."
-"""What a person can do about an effect of which nobody knows."""
 
 
 class LedgerFailed(RunStopped):

@@ -1,8 +1,10 @@
 """A database set back, cut or damaged: it is noticed, and nobody is shown two pasts as one."""
 
+import asyncio
 import shutil
 import sqlite3
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,10 @@ from tests.processes import free_port
 from tests.server_fixtures import Client, server
 
 from edchat_cli import main
-from edchat_server.store.backup import RESTORED
+from edchat_protocol.codec import decode_down
+from edchat_protocol.frames import ErrorFrame, StatusFrame
+from edchat_server.store import Command, Say, SqliteStore, StoreError
+from edchat_server.store.backup import RESTORED, backup, restore
 from edchat_widget import Chat
 
 
@@ -177,3 +182,70 @@ def test_a_cut_write_ahead_log_leaves_a_log_without_a_gap(tmp_path: Path, cut: i
         oracle.check_session(second, states=states)
         if not cut:
             assert oracle.stories(second) == ["Login"]
+
+
+def said(text: str) -> Command:
+    return Command(session="s", client="c", csn=None, id=text, fingerprint=b"", work=Say(content=text))
+
+
+def in_store(path: Path, work: Callable[[SqliteStore], Awaitable[None]]) -> None:
+    async def main() -> None:
+        store = await SqliteStore.open(path)
+        await work(store)
+        await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.fault("F13", "a restore after the database was lost and its write-ahead log was not")
+def test_a_restored_database_takes_nothing_from_a_log_that_was_left_there(tmp_path: Path) -> None:
+    database, file, lost = tmp_path / "edchat.db", tmp_path / "copy.db", tmp_path / "lost" / "edchat.db"
+    lost.parent.mkdir()
+
+    async def live(store: SqliteStore) -> None:
+        await store.accept(said("old"))
+        backup(database, file)
+        await store.accept(said("new"))
+        shutil.copy(f"{database}-wal", f"{lost}-wal")
+
+    async def look(store: SqliteStore) -> None:
+        assert b"new" not in b"".join(row.body for row in await store.read_range("s", 0))
+
+    in_store(database, live)
+    assert restore(lost, file) is None
+    in_store(lost, look)
+    assert next(lost.parent.glob("edchat.db.before-*-wal")).stat().st_size, "what was left was thrown away"
+
+
+def test_a_database_is_not_replaced_by_its_own_backup(tmp_path: Path) -> None:
+    database, link = tmp_path / "edchat.db", tmp_path / "link"
+    in_store(database, lambda store: store.probe())
+    link.symlink_to(tmp_path)
+    before = database.stat().st_ino
+    with pytest.raises(StoreError, match="is the database itself"):
+        backup(database, link / "edchat.db")
+    assert database.stat().st_ino == before
+
+
+@pytest.mark.fault("F13", "a backup taken while a tool acted elsewhere")
+def test_a_restore_says_what_is_not_known_and_does_not_offer_to_retry_it(tmp_path: Path) -> None:
+    database, file = tmp_path / "edchat.db", tmp_path / "copy.db"
+
+    async def live(store: SqliteStore) -> None:
+        await store.accept(said("send it"))
+        claim = await store.claim()
+        assert claim is not None
+        await store.intend(claim, "a", "Whether it was sent is not known.")
+        backup(database, file)
+
+    async def look(store: SqliteStore) -> None:
+        *_, error, end = [decode_down(row.body) for row in await store.read_range("s", 0)]
+        assert isinstance(error, ErrorFrame)
+        assert isinstance(end, StatusFrame)
+        assert (error.data.error, error.data.code, error.data.retryable, end.data.status) == (
+            "Whether it was sent is not known.", "uncertain", False, "uncertain"
+        )
+
+    in_store(database, live)
+    restore(database, file)
+    in_store(database, look)

@@ -6,9 +6,10 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-from edchat_protocol.frames import ErrorData, ErrorFrame, Logged, StatusData, StatusFrame
+from edchat_protocol.frames import ErrorData, ErrorFrame, Logged, RunState, StatusData, StatusFrame
+from edchat_server.sql import SQLITE
 
-from . import log, runs
+from . import intents, log, runs, schema
 from .base import StoreError
 from .sql_store import new_id, utc_now
 from .sqlite import take
@@ -24,6 +25,8 @@ def backup(database: Path, target: Path) -> int:
     """
     if not database.is_file():
         raise StoreError(f"there is no database {database}; give the server's --data-dir")
+    if target.exists() and target.samefile(database):
+        raise StoreError(f"{target} is the database itself; give another file")
     part = target.with_name(f"{target.name}.part")
     try:
         with suppress(FileNotFoundError):
@@ -85,28 +88,41 @@ def _check(conn: sqlite3.Connection, source: Path) -> None:
 
 
 def _begin_anew(conn: sqlite3.Connection) -> None:
-    now = utc_now()
     conn.execute("BEGIN")
+    schema.prepare(conn, SQLITE)  # the backup may be of an earlier version
     for (session,) in conn.execute("SELECT id FROM sessions").fetchall():
         conn.execute("UPDATE sessions SET epoch = ? WHERE id = ?", (new_id("e"), session))
     left = conn.execute(f"SELECT id, session FROM runs WHERE state IN {runs.UNFINISHED} ORDER BY n").fetchall()  # noqa: S608
     for run, session in left:
-        error = ErrorData(error=RESTORED, message=RESTORED, code="unavailable", retryable=True)
-        frames: list[Logged] = [
-            ErrorFrame(run=run, timestamp=now, data=error),
-            StatusFrame(run=run, timestamp=now, data=StatusData(status="failed")),
-        ]
-        runs.close(conn, run, "failed", RESTORED, now=now, last_seq=log.append(conn, session, frames))
+        _end(conn, session, run)
     conn.execute("COMMIT")
 
 
+def _end(conn: sqlite3.Connection, session: str, run: str) -> None:
+    now = utc_now()
+    state: RunState = "failed"
+    error = ErrorData(error=RESTORED, message=RESTORED, code="unavailable", retryable=True)
+    open_calls = intents.intents_of(conn, run).values()
+    if open_calls:
+        state, text = "uncertain", " ".join(unknown for unknown, _ in open_calls)
+        error = ErrorData(error=text, message=text, code="uncertain", hint=intents.ADVICE)
+    frames: list[Logged] = [
+        ErrorFrame(run=run, timestamp=now, data=error),
+        StatusFrame(run=run, timestamp=now, data=StatusData(status=state)),
+    ]
+    runs.close(conn, run, state, error.error, now=now, last_seq=log.append(conn, session, frames))
+
+
 def _swap(database: Path, part: Path) -> Path | None:
-    if not database.stat().st_size:
-        part.replace(database)
-        return None
-    before = f"{database.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
-    for suffix in ("-wal", "-shm", ""):  # what a write-ahead log holds belongs to its database, and to no other
+    """Put `part` in the database's place; return where the old one is now, if there was one."""
+    before = database.with_name(f"{database.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+    # What a write-ahead log holds belongs to its database, and to no other: also where only the log is left of it.
+    for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
-            database.with_name(f"{database.name}{suffix}").replace(database.with_name(f"{before}{suffix}"))
+            old = database.with_name(f"{database.name}{suffix}")
+            if old.stat().st_size:
+                old.replace(before.with_name(f"{before.name}{suffix}"))
+            else:
+                old.unlink()
     part.replace(database)
-    return database.with_name(before)
+    return before if before.exists() else None

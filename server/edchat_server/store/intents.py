@@ -6,6 +6,9 @@ from edchat_server.sql import Connection
 
 from .base import Intent, Result
 
+ADVICE = "Look there first; if it is missing, ask for it anew. It is not tried again by itself."
+"""What a person can do about an effect of which nobody knows."""
+
 
 def intend(conn: Connection, run: str, call: str, unknown: str) -> Intent:
     """Note that tool call `call` is about to act; return what is known of it from before."""
