@@ -33,12 +33,15 @@ class Pipe:
         self.written = 0
         self.consumed = 0
         self.rate: float | None = None  # bytes a second
-        self.lost = False  # what is written from now on never arrives
+        self.lost = False  # what is on its way, and what is written from now on, never arrives
+        self.ended = False  # what is written from now on never arrives
+        self.truncated = False  # of what is on its way, only the end arrives
         self.budget: tuple[int, How] | None = None  # after so many bytes, break so
         self.said = b""  # the beginning of what was written
         self.held: deque[bytes | None] = deque()  # arrived, and the reader has paused
         self._last = 0.0
-        self._stopped: deque[bytes | None] = deque()  # kept back by a partition
+        self._caught: deque[bytes | None] = deque()  # on its way when a partition began
+        self._stopped: deque[bytes | None] = deque()  # written since
 
     @property
     def unsent(self) -> int:
@@ -52,11 +55,14 @@ class Pipe:
             if len(self.said) < REMEMBERED:
                 self.said += data
                 self._network.look(self._line)
-        if self.lost:
+        if self.lost or self.ended:
             return
         if self._line.parted:
             self._stopped.append(data)
-            return
+        else:
+            self._send(data)
+
+    def _send(self, data: bytes | None) -> None:
         loop, rng = self._network.loop, self._network.rng
         if not self.receiver.host.alive and self._network.listeners:
             self._line.refuse(self.sender)  # the machine is up again, and knows nothing of this line
@@ -74,11 +80,12 @@ class Pipe:
 
     def heal(self) -> None:
         """The partition is over: what was kept back goes on its way."""
-        stopped, self._stopped = self._stopped, deque()
+        # What was on its way when it began comes first.
+        stopped = [*self._caught, *self._stopped]
+        self._caught.clear()
+        self._stopped.clear()
         for data in stopped:
-            if data is not None:
-                self.written -= len(data)
-            self.write(data)
+            self._send(data)
 
     def _arrive(self, data: bytes | None) -> None:
         if self.lost or self.receiver.gone:
@@ -86,7 +93,9 @@ class Pipe:
                 self._line.refuse(self.sender)
             return
         if self._line.parted:
-            self._stopped.append(data)
+            self._caught.append(data)
+            return
+        if self.truncated and data is not None:
             return
         if self.budget is not None and data is not None:
             left, how = self.budget
@@ -95,6 +104,7 @@ class Pipe:
                 if left:
                     self.held.append(data[:left])
                 self.release()
+                self.truncated = True
                 self._line.cut(how)
                 return
             self.budget = (left - len(data), how)
@@ -117,6 +127,7 @@ class Pipe:
     def drop(self) -> None:
         """Lose what is on its way and all that follows."""
         self.lost = True
+        self._caught.clear()
         self._stopped.clear()
 
 
@@ -140,9 +151,11 @@ class Line:
     def cut(self, how: How) -> None:
         """Break it: both ends learn of it by a reset, by an end of stream, or not at all."""
         for pipe in (self.up, self.down):
-            if how == "fin" and not pipe.lost:
+            if how == "fin":
                 pipe.write(None)
-            pipe.drop() if how != "fin" else None
+                pipe.ended = True
+            else:
+                pipe.drop()
         if how == "rst":
             for end in self.ends:
                 self.refuse(end)
