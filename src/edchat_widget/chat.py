@@ -76,7 +76,7 @@ class Chat:
             max_reconnect_attempts=max_reconnect_attempts, reconnect_interval=reconnect_interval,
             failover=failover,
         )
-        implicit = implicit_session(settings.notebook, user_names())
+        implicit = implicit_session(settings.notebook, user_names(), settings.person)
         self._lease = portal.lease()
         self._portal = self._lease.portal
         try:

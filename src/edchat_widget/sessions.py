@@ -53,20 +53,26 @@ def entries(settings: Settings, session: str, forks: Iterable[Fork]) -> tuple[Se
     return (own, *here)
 
 
-def implicit_session(notebook: str | None, names: Mapping[str, object] | None = None) -> str:
+def implicit_session(
+    notebook: str | None, names: Mapping[str, object] | None = None, person: str | None = None
+) -> str:
     """Return the session of the notebook or script that this process runs.
 
     `names` are the user's variables, in which VS Code leaves the notebook's path; `notebook` is the path
-    that Jupyter's server told the kernel.
+    that Jupyter's server told the kernel; `person` is the user of a JupyterHub.
     """
     vscode = (names or {}).get("__vsc_ipynb_file__")
     path = vscode if isinstance(vscode, str) and vscode else notebook or _script()
-    return session_for(path) if path else "default"
+    if path:
+        return session_for(path, person)
+    return session_for("/default", person) if person else "default"
 
 
-def session_for(path: str) -> str:
-    """Return a readable name that stands for this path alone."""
+def session_for(path: str, person: str | None = None) -> str:
+    """Return a readable name that stands for this path of this person alone."""
     full = str(Path(path).expanduser().absolute())
+    if person:  # in a hub's containers everybody's notebooks have the same paths
+        full = f"{person}:{full}"
     slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(path).stem).strip("-").lower()[:40]
     return f"{slug or 'notebook'}-{hashlib.sha256(full.encode()).hexdigest()[:10]}"
 

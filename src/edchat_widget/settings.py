@@ -36,7 +36,7 @@ class Settings:
     Intervals are in seconds. `failover`: whether the bundled server takes over when the one at `url` cannot be
     reached. ``ask``: a person decides; ``auto``: by itself; ``never``. A server that was never reached in a
     conversation, so that nothing can be in doubt, is given up without asking, unless it is ``never``.
-    `notebook`: the path that the host told us of.
+    `notebook`: the path that the host told us of. `person`: whom a JupyterHub runs this for.
     """
 
     url: str | None = None
@@ -50,6 +50,7 @@ class Settings:
     reconnect_interval: float = 1.0
     failover: Mode = "ask"
     notebook: str | None = None
+    person: str | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **given: Any) -> "Settings":
@@ -189,6 +190,7 @@ _SETTINGS: dict[str, tuple[Any, tuple[tuple[str, float], ...]]] = {
         _seconds, _names("EDCHAT_RECONNECT_INTERVAL", "WS_RECONNECT_INTERVAL", unit=0.001)),
     "failover": (_mode, _names("EDCHAT_FAILOVER")),
     "notebook": (_text, _names("JPY_SESSION_NAME")),
+    "person": (_text, _names("JUPYTERHUB_USER")),
 }
 
 

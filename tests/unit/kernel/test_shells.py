@@ -42,6 +42,7 @@ from edchat_widget.errors import (
     Timeout,
     WrongThread,
 )
+from edchat_widget.sessions import implicit_session
 from edchat_widget.view import Patch, SnapshotMessage, View, apply
 
 # -------------------------------------------------------------------------------------------------- portal
@@ -545,6 +546,16 @@ def test_why_there_is_no_connection_is_said_in_plain_words_by_both_carriers(caus
         cause.verify_message = "self-signed certificate"
     for error in (cause, wrapped(cause)):
         assert words in str(unreachable(error))
+
+
+def test_two_people_of_a_hub_are_not_put_into_one_session() -> None:
+    def session(person: str) -> str:
+        # In the containers of a hub everybody's home has the same path.
+        settings = Settings.load({"JUPYTERHUB_USER": person, "JPY_SESSION_NAME": "/home/jovyan/stories.ipynb"})
+        return implicit_session(settings.notebook, {}, settings.person)
+
+    assert session("ada") != session("bob")
+    assert session("ada") == session("ada")
 
 
 def test_a_redirect_and_a_missing_page_are_explained() -> None:
