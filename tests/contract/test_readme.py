@@ -33,7 +33,7 @@ def test_the_ten_lines_run(tmp_path: Path) -> None:
 
 def test_every_setting_is_in_the_table() -> None:
     table = set(re.findall(r"^\| `EDCHAT_\w+` \| `(\w+)`", README, re.MULTILINE))
-    assert table == {field.name for field in fields(Settings)} - {"notebook"}
+    assert table == {field.name for field in fields(Settings)} - {"notebook", "person"}
 
 
 def test_the_environment_variables_are_read(tmp_path: Path) -> None:
