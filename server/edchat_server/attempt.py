@@ -4,7 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from .failures import UNAVAILABLE, describe, scrub
 from .hub import Hub
 from .journal import Journal
 from .scope import LedgerFailed, LedgerScope
-from .store import Claim, Fenced, Store, StoreError
+from .store import Claim, Fenced, Store, StoreError, StoreUnavailable
 from .store.base import session_lock
 from .store.intents import ADVICE
 from .store.saver import FENCE_KEY, RUN_KEY
@@ -31,6 +31,7 @@ from .translate import Translation, run_messages
 
 PROCESSING = "Understanding your request..."
 RETRYING = "The answer was interrupted; going on..."
+UNRECORDED = "The server could not record this answer."
 MAX_TRIES = 3
 
 _log = logging.getLogger("edchat.server.runner")
@@ -107,13 +108,13 @@ class Attempt:
     async def _answer_or_fail(self) -> _End:
         try:
             return await self._answer()
-        except (Fenced, RunStopped, StoreError):
+        except (Fenced, RunStopped, StoreUnavailable):
             raise
         except Exception as exc:  # noqa: BLE001 - whatever an agent raises ends as an event in the log
             _log.error(
                 "run %s failed: %s%s", self.claim.run, scrub(repr(exc), self.secrets), _traceback(exc, self.secrets)
             )
-            return self._failed(describe(exc, self.secrets))
+            return self._failed(self._described(exc))
 
     async def _answer(self) -> _End:
         self._translation.recall(await self.store.run_frames(self.claim.run))
@@ -230,12 +231,12 @@ class Attempt:
         """Finish; without the events if these are what cannot be written: an open run blocks its session."""
         try:
             await self._finish(end, await self._journal.close())
-        except (Fenced, StoreError):
+        except (Fenced, StoreUnavailable):
             raise
-        except Exception as exc:  # noqa: BLE001 - whatever keeps events from being encoded
+        except Exception as exc:  # noqa: BLE001 - whatever keeps events from being encoded or taken
             _log.exception("events of run %s cannot be written", self.claim.run)
-            error = describe(exc, self.secrets)
-            await self._finish(_End(state="failed", frames=[self._error(error)], error=error.error), [])
+            failed = self._failed(self._described(exc))
+            await self._finish(replace(failed, frames=failed.frames[-1:]), [])
 
     async def _finish(self, end: _End, left: Sequence[Logged]) -> None:
         status = self._translation.status(end.state, self.clock())
@@ -267,6 +268,11 @@ class Attempt:
             return self._uncertain()
         ended = self._translation.stop(self.clock(), "The run failed.")
         return _End(state="failed", frames=[*ended, self._error(error)], error=error.error)
+
+    def _described(self, exc: Exception) -> ErrorData:
+        if isinstance(exc, StoreError):
+            return ErrorData(error=UNRECORDED, message=UNRECORDED, code="storage", retryable=True)
+        return describe(exc, self.secrets)
 
     def _error(self, error: ErrorData) -> ErrorFrame:
         return ErrorFrame(

@@ -5,6 +5,7 @@ import msgspec
 from edchat_server.sql import Connection
 
 from .base import Intent, Result
+from .runs import call_key
 
 ADVICE = "Look there first; if it is missing, ask for it anew. It is not tried again by itself."
 """What a person can do about an effect of which nobody knows."""
@@ -12,7 +13,7 @@ ADVICE = "Look there first; if it is missing, ask for it anew. It is not tried a
 
 def intend(conn: Connection, run: str, call: str, unknown: str) -> Intent:
     """Note that tool call `call` is about to act; return what is known of it from before."""
-    key = f"{run}:{call}"
+    key = call_key(run, call)
     done = conn.execute("SELECT result FROM tool_calls WHERE key = ?", (key,)).fetchone()
     if done is not None:
         return Intent(result=msgspec.json.decode(done[0], type=Result))
@@ -27,7 +28,7 @@ def intend(conn: Connection, run: str, call: str, unknown: str) -> Intent:
 
 def settle(conn: Connection, run: str, call: str, result: Result) -> None:
     """Record what the call gave."""
-    key = f"{run}:{call}"
+    key = call_key(run, call)
     conn.execute(
         "INSERT INTO tool_calls(key, run, call, result) VALUES(?, ?, ?, ?)",
         (key, run, call, msgspec.json.encode(result)),
@@ -37,12 +38,12 @@ def settle(conn: Connection, run: str, call: str, result: Result) -> None:
 
 def withdraw(conn: Connection, run: str, call: str) -> None:
     """Forget the intent: nothing was done."""
-    conn.execute("DELETE FROM intents WHERE key = ?", (f"{run}:{call}",))
+    conn.execute("DELETE FROM intents WHERE key = ?", (call_key(run, call),))
 
 
 def doubt(conn: Connection, run: str, call: str) -> None:
     """Note that nobody knows whether the call had its effect."""
-    conn.execute("UPDATE intents SET doubt = 1 WHERE key = ?", (f"{run}:{call}",))
+    conn.execute("UPDATE intents SET doubt = 1 WHERE key = ?", (call_key(run, call),))
 
 
 def intents_of(conn: Connection, run: str) -> dict[str, tuple[str, bool]]:

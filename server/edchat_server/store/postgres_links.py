@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg
+import psycopg.errors
 from psycopg import RawCursor
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
@@ -38,6 +39,12 @@ _SETUP = """
     -- a server that is frozen inside a transaction may not hold up the others for longer than its lease
     SET idle_in_transaction_session_timeout = {patience};
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"""
+
+# Whatever else fails is the database's, and may be gone the next time: a cut, a standby that takes no writes.
+_THE_STATEMENTS_OWN = (
+    psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.NotSupportedError,
+    psycopg.errors.ProgramLimitExceeded,
+)
 
 _log = logging.getLogger("edchat.server.store")
 
@@ -189,7 +196,7 @@ class Links:
         # Details are for the log: the text goes to clients, who need not know the database's host and tables.
         if self.trouble is None:
             _log.error("%s: %s: %s", what, type(exc).__name__, str(exc).strip())
-        if not isinstance(exc, psycopg.OperationalError):
+        if isinstance(exc, _THE_STATEMENTS_OWN):
             return StoreError(what)
         self.trouble = what
         return StoreUnavailable(what)

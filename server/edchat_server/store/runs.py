@@ -1,5 +1,6 @@
 """Runs inside a transaction: who may carry one out, and what a tool call did."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from . import trim
 from .base import Claim, Fenced, Result
 
 UNFINISHED = "('queued', 'running', 'cancelling')"
+_LONGEST = 200
 _history = msgspec.json.Decoder(tuple[HistoryItem, ...])
 
 
@@ -79,9 +81,14 @@ def park(conn: Connection, run: str) -> None:
     conn.execute("UPDATE runs SET state = 'queued', tries = tries - 1 WHERE id = ?", (run,))
 
 
+def call_key(run: str, call: str) -> str:
+    """Return the name of a tool call among those of all runs. Its id is the provider's, and may be of any length."""
+    return f"{run}:{call if len(call) <= _LONGEST else hashlib.sha256(call.encode()).hexdigest()}"
+
+
 def effect(conn: Connection, run: str, call: str, work: Callable[[Connection], Result]) -> Result:
     """Return the recorded result of a tool call, or carry it out and record it."""
-    key = f"{run}:{call}"
+    key = call_key(run, call)
     row = conn.execute("SELECT result FROM tool_calls WHERE key = ?", (key,)).fetchone()
     if row is not None:
         return msgspec.json.decode(row[0], type=Result)

@@ -18,7 +18,7 @@ from edchat_protocol.frames import Token, TokenData
 from edchat_server.backlog import Backlog, StoryChange, StoryDraft, prepare
 from edchat_server.settings import Settings, SettingsError
 from edchat_server.sql import Connection
-from edchat_server.store import Accepted, Claim, Command, Fenced, Say, Store, StoreError
+from edchat_server.store import Accepted, Claim, Command, Fenced, Say, Store, StoreError, StoreUnavailable
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed (run.py test installs it)")
 NOW = "2026-01-01T00:00:00Z"
@@ -369,6 +369,32 @@ def test_a_frozen_database_is_given_up_and_taken_up_again() -> None:
         pytest.skip(reason)
     with postgres() as server:
         asyncio.run(main(server))
+
+
+@pytest.mark.fault("F16", "PostgreSQL takes no writes for a while: a standby, or a provider's read-only mode")
+def test_a_database_that_is_read_only_is_waited_for(postgres_server: Postgres) -> None:
+    from edchat_server.store.postgres import PostgresStore
+
+    async def main() -> None:
+        name = postgres_server.database()
+        store = await PostgresStore.open(postgres_server.url(name), replica="srv_0", prepare=[prepare])
+
+        def set_to(mode: str) -> None:
+            postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {mode}")
+            postgres_server.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", name
+            )
+
+        set_to("on")
+        with pytest.raises(StoreUnavailable):
+            await store.accept(say("go", csn=1))
+        assert store.trouble is not None
+        set_to("off")
+        assert isinstance(await store.accept(say("go", csn=1)), Accepted)
+        assert store.trouble is None
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_the_file_needs_none_of_its_packages() -> None:

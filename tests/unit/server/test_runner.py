@@ -18,7 +18,7 @@ from edchat_server.audit import AuditLog
 from edchat_server.hub import Hub
 from edchat_server.intake import Intake
 from edchat_server.runner import Runner
-from edchat_server.store import Accepted, Claim, Command, Say, SqliteStore, Stop
+from edchat_server.store import Accepted, Claim, Command, Say, SqliteStore, Stop, StoreError, StoreUnavailable
 
 Script = Callable[[Any], AsyncIterator[tuple[str, Any]]]
 
@@ -350,6 +350,41 @@ def test_a_stop_while_a_begun_run_waits_again_still_shows_what_its_tool_did(tmp_
         tools = [f for f in await log_of(store) if isinstance(f, ToolExecution)]
         assert [f.data.status for f in tools][-1] == "completed"
         await second.drain(0)
+        await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("failure", [StoreError, StoreUnavailable])
+def test_an_answer_that_the_database_never_takes_ends_its_run(tmp_path: Path, failure: type[StoreError]) -> None:
+    """A database that is away is waited for; a statement that it refuses would be refused each time."""
+    asked = 0
+
+    async def script(context: Any) -> AsyncIterator[tuple[str, Any]]:
+        nonlocal asked
+        asked += 1
+        yield "messages", (AIMessageChunk(content="hi", id="m1"), {})
+        await asyncio.sleep(0.1)
+        yield "updates", {"model": {"messages": [AIMessage("hi there", id="m1")]}}
+
+    class Odd(SqliteStore):
+        async def append(self, claim: Claim, frames: Any) -> int:
+            if asked and (failure is StoreError or asked == 1):
+                raise failure("no")
+            return await super().append(claim, frames)
+
+    async def main() -> None:
+        store = await Odd.open(tmp_path / "db")
+        run = await first_run(store)
+        runner = Runner(store, Hub(), AuditLog(None), Scripted(script))  # type: ignore[arg-type]
+        await runner.start()
+        if failure is StoreUnavailable:
+            assert await over(store, run) == "completed"
+        else:
+            assert await over(store, run) == "failed"
+            (error,) = [frame for frame in await log_of(store) if isinstance(frame, ErrorFrame)]
+            assert (error.data.code, error.data.error) == ("storage", "The server could not record this answer.")
+        await runner.drain(0)
         await store.close()
 
     asyncio.run(main())

@@ -1,6 +1,7 @@
 """The store: accepted once, gapless, fenced, and honest when the disk is not."""
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -210,6 +211,23 @@ def test_an_effect_and_its_record_are_one(stores: Stores) -> None:
             await store.effect(claim, "b", fail)
         assert await store.effect(claim, "b", make) == {"n": 2}, "a failed effect left something behind"
         assert await store.effects_of(claim.run) == {"a", "b"}
+
+    on_store(stores, test)
+
+
+def test_a_tool_call_with_a_long_id_has_its_effect_once(stores: Stores) -> None:
+    """Some providers put kilobytes of their own into the ids of tool calls: more than PostgreSQL's indexes take."""
+
+    async def test(store: Store) -> None:
+        claim = await claimed(store)
+        one, other = (secrets.token_hex(4000) for _ in range(2))
+        for n in (1, 2):
+            assert await store.effect(claim, one, lambda conn: {"n": n}) == {"n": 1}  # noqa: B023 - called at once
+        assert await store.intend(claim, other, "?") == Intent()
+        assert await store.intend(claim, other, "?") == Intent(again=True)
+        await store.settle(claim, other, {"n": 3})
+        assert await store.intend(claim, other, "?") == Intent(result={"n": 3})
+        assert await store.effects_of(claim.run) == {one, other}
 
     on_store(stores, test)
 
