@@ -5,7 +5,7 @@ import { announcement } from "./announce";
 import { newId } from "./ids";
 import type { Keep, Outgoing } from "./keep";
 import type { AnyIntent, Patch, Refusal, SnapshotMessage } from "./protocol.gen";
-import { Store } from "./store";
+import { type MessageCell, Store } from "./store";
 
 export const MAX_BYTES = 64 * 1024;
 /** After this long without the kernel's word the page says that the message waits. */
@@ -16,6 +16,8 @@ const LONG_MS = 15_000;
 const STALE_MS = 60 * 60 * 1000;
 const FIRST_ASK_MS = 1000;
 const LAST_ASK_MS = 16_000;
+/** A message of the reader's in one of these states will still be answered by itself. */
+const UNDER_WAY: ReadonlySet<string> = new Set(["queued", "sent", "accepted"]);
 /** Asks without an answer after which the panel says that nobody is there. */
 const SILENT_ASKS = 3;
 
@@ -67,6 +69,10 @@ export class Conversation {
   private cancelAsk: (() => void) | null = null;
   private asks = 0;
   private kept: string | null = null;
+  /** Which message was asked again as which. */
+  private readonly again = new Map<string, string>();
+  /** What was unconfirmed when the session changed: the kernel may have taken it into the new one. */
+  private left: { readonly session: string; readonly id: string }[] = [];
 
   constructor(around: Surroundings) {
     this.rawSend = around.send;
@@ -153,8 +159,10 @@ export class Conversation {
       const refused = this.pending.peek().find((entry) => entry.id === id);
       if (refused) {
         this.forget(refused.id);
-        this.giveBack(refused.text);
+        // What was to be asked again still stands in the thread.
+        if (![...this.again.values()].includes(refused.id)) this.giveBack(refused.text);
       }
+      this.stopping.value = null;
       this.notice.value = message;
     });
   }
@@ -170,7 +178,10 @@ export class Conversation {
   /** Texts that were submitted before a reload, and the draft, belong to the session just learnt. */
   private adopt(session: string): void {
     if (this.kept === session) return;
-    if (this.kept !== null) this.pending.value = [];
+    if (this.kept !== null) {
+      for (const { id } of this.pending.peek()) this.left.push({ session: this.kept, id });
+      this.pending.value = [];
+    }
     this.kept = session;
     for (const message of this.pending.peek()) this.keep.put(session, message);
     const known = new Set(this.pending.peek().map((entry) => entry.id));
@@ -190,6 +201,11 @@ export class Conversation {
 
   private confirm(): void {
     for (const entry of this.pending.peek()) if (this.store.has(entry.id)) this.forget(entry.id);
+    this.left = this.left.filter(({ session, id }) => {
+      const taken = this.store.has(id);
+      if (taken) this.keep.drop(session, id);
+      return !taken;
+    });
   }
 
   private settle(): void {
@@ -214,7 +230,6 @@ export class Conversation {
     return batch(() => {
       if (!this.send({ intent: "submit", id: message.id, text: content })) return false;
       this.hold(message);
-      if (this.kept !== null) this.keep.put(this.kept, message);
       this.write("");
       return true;
     });
@@ -242,8 +257,23 @@ export class Conversation {
     if (this.kept !== null) this.keep.setDraft(this.kept, text);
   }
 
+  /** Asks the reader's message `id` again, as a new one; asked for twice, it happens once. */
   retry(id: string): void {
-    this.send({ intent: "retry", id, new_id: this.mint() });
+    const cell = this.store.cell(id);
+    if (!cell || this.isAskedAgain(id)) return;
+    const message: Outgoing = { id: this.mint(), text: textOf(cell), at: this.timers.now() };
+    batch(() => {
+      if (!this.send({ intent: "retry", id, new_id: message.id })) return;
+      this.again.set(id, message.id);
+      this.hold(message);
+    });
+  }
+
+  private isAskedAgain(id: string): boolean {
+    const fresh = this.again.get(id);
+    if (fresh === undefined) return false;
+    const state = this.store.cell(fresh)?.head.peek().state ?? "";
+    return UNDER_WAY.has(state) || this.pending.peek().some((entry) => entry.id === fresh);
   }
 
   /** Retries the user's message that the answer `answerId` belongs to. */
@@ -259,8 +289,8 @@ export class Conversation {
 
   stop(): void {
     const cell = this.store.streaming.peek();
-    this.stopping.value = cell?.id ?? null;
-    this.send({ intent: "cancel", run: cell ? (cell.head.peek().run ?? cell.id) : null });
+    const asked = this.send({ intent: "cancel", run: cell ? (cell.head.peek().run ?? cell.id) : null });
+    this.stopping.value = asked ? (cell?.id ?? null) : null;
   }
 
   reconnect(): void {
@@ -284,8 +314,7 @@ export class Conversation {
     const waiting = this.pending.peek().at(-1);
     if (waiting) return waiting.text;
     const cell = this.store.messages.peek().findLast((one) => one.head.peek().role === "user");
-    const parts = cell?.parts.peek().map((one) => one.part.peek()) ?? [];
-    return parts.flatMap((part) => (part.kind === "text" ? [part.text] : [])).join("\n\n");
+    return cell ? textOf(cell) : "";
   }
 
   private send(intent: AnyIntent): boolean {
@@ -310,6 +339,7 @@ export class Conversation {
   }
 
   private hold(message: Outgoing): void {
+    if (this.kept !== null) this.keep.put(this.kept, message);
     this.pending.value = [...this.pending.peek(), { ...message, wait: "short" }];
     const becomes = (wait: Pending["wait"]) => () => {
       this.pending.value = this.pending
@@ -329,4 +359,9 @@ export class Conversation {
     const draft = this.draft.peek();
     this.write(draft ? `${text}\n${draft}` : text);
   }
+}
+
+function textOf(cell: MessageCell): string {
+  const parts = cell.parts.peek().map((one) => one.part.peek());
+  return parts.flatMap((part) => (part.kind === "text" ? [part.text] : [])).join("\n\n");
 }

@@ -248,7 +248,7 @@ export interface SnapshotMessage {
   readonly view: View;
 }
 
-/** The kernel could not take an intent; `id` is the message's id, whose text the composer gets back. */
+/** The kernel could not take an intent; `id` is that of the message that was to be sent. */
 export interface Refusal {
   readonly type: "refusal";
   readonly code: string;
@@ -275,7 +275,7 @@ export interface CancelIntent {
   readonly run?: string | null;
 }
 
-/** Send the text of user message `id` once more, as new message `new_id`. */
+/** Send the text of user message `id` once more, as new message `new_id`; asking that again changes nothing. */
 export interface RetryIntent {
   readonly intent: "retry";
   readonly id: string;

@@ -307,3 +307,57 @@ test("storage that throws costs the reload, nothing else", () => {
   assert.equal(conversation.submit("a"), true);
   assert.equal(sent.length, 1);
 });
+
+test("a Retry that is pressed twice asks once, shows at once, and survives the page", () => {
+  const { conversation, sent, keep, clock } = setUp();
+  const failed = { ...userMessage("u1", "one"), state: "failed" as const, run: "r1" };
+  conversation.receive(snapshot({ messages: [failed, { id: "r1", role: "assistant", state: "incomplete", run: "r1" }] }));
+  conversation.retry("u1");
+  conversation.retryAnswer("r1");
+  assert.deepEqual(sent, [{ intent: "retry", id: "u1", new_id: "id-1" }]);
+  assert.deepEqual(conversation.pending.value.map(({ id, text }) => [id, text]), [["id-1", "one"]]);
+  const next = setUp(keep, clock);
+  next.conversation.receive(snapshot({ messages: [failed] }));
+  assert.deepEqual(next.sent, [{ intent: "submit", id: "id-1", text: "one" }]);
+  conversation.receive(patch(6, { op: "put", message: userMessage("id-1", "one") }));
+  conversation.retry("u1");
+  assert.equal(sent.length, 1);
+  conversation.receive(patch(7, { op: "state", id: "id-1", state: "failed", run: "r2" }));
+  conversation.retry("u1");
+  assert.deepEqual(sent.at(-1), { intent: "retry", id: "u1", new_id: "id-2" });
+});
+
+test("a Retry that is refused leaves the composer alone and may be pressed again", () => {
+  const { conversation, sent } = setUp();
+  conversation.receive(snapshot({ messages: [{ ...userMessage("u1", "one"), state: "failed" }] }));
+  conversation.retry("u1");
+  conversation.receive({ type: "refusal", code: "outbox_full", message: "The queue is full.", id: "id-1" });
+  assert.deepEqual([conversation.pending.value, conversation.draft.value], [[], ""]);
+  assert.equal(conversation.notice.value, "The queue is full.");
+  conversation.retry("u1");
+  assert.equal(sent.length, 2);
+});
+
+test("what the kernel took into a new session is not offered to the old one again", () => {
+  const { conversation, keep, clock } = setUp();
+  conversation.receive(snapshot());
+  conversation.submit("before");
+  conversation.clear();
+  conversation.submit("after");
+  conversation.receive(snapshot({ session: "s2", rev: 1 }));
+  conversation.receive(patch(2, { op: "put", message: userMessage("id-2", "after") }));
+  const old = setUp(keep, clock);
+  old.conversation.receive(snapshot());
+  assert.deepEqual(old.sent, [{ intent: "submit", id: "id-1", text: "before" }]);
+});
+
+test("a stop that nobody took may be asked for again", () => {
+  const { conversation, line } = setUp();
+  conversation.receive(snapshot({ messages: [{ id: "r1", role: "assistant", state: "streaming", run: "r1" }] }));
+  conversation.stop();
+  conversation.receive({ type: "refusal", code: "storage", message: "The disk is full." });
+  assert.equal(conversation.stopping.value, null);
+  line.dead = true;
+  conversation.stop();
+  assert.equal(conversation.stopping.value, null);
+});

@@ -197,7 +197,7 @@ class SnapshotMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="refusal", omit_defaults=True):
-    """The kernel could not take an intent; `id` is the message's id, whose text the composer gets back."""
+    """The kernel could not take an intent; `id` is that of the message that was to be sent."""
 
     code: str
     message: str
@@ -231,7 +231,7 @@ class CancelIntent(Intent, frozen=True, kw_only=True, tag="cancel", omit_default
 
 
 class RetryIntent(Intent, frozen=True, kw_only=True, tag="retry", omit_defaults=True):
-    """Send the text of user message `id` once more, as new message `new_id`."""
+    """Send the text of user message `id` once more, as new message `new_id`; asking that again changes nothing."""
 
     id: str
     new_id: str

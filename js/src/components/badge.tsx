@@ -12,7 +12,7 @@ function useCountdown(connection: ConnectionView): ConnectionView {
   const [since, setSince] = useState(now);
   useEffect(() => setSince(Date.now()), [connection]);
   if (!waiting) return connection;
-  return { ...connection, retry_in_ms: Math.max(0, (connection.retry_in_ms ?? 0) - (now - since)) };
+  return { ...connection, retry_in_ms: Math.max(0, (connection.retry_in_ms ?? 0) - Math.max(0, now - since)) };
 }
 
 export function Badge() {

@@ -237,5 +237,11 @@ def answer_of_closed(conversation: Conversation, intent: AnyIntent) -> SnapshotM
 
 
 def _refusal(exc: EdChatError, intent: AnyIntent) -> Refusal:
-    named = intent.id if isinstance(intent, SubmitIntent | RetryIntent) else None
+    match intent:
+        case SubmitIntent():
+            named = intent.id
+        case RetryIntent():
+            named = intent.new_id
+        case _:
+            named = None
     return Refusal(code=exc.code, message=str(exc), id=named)

@@ -161,16 +161,22 @@ class Driver:
         return row.state if row else None
 
     def retry(self, message_id: str, fresh_id: str) -> None:
-        """Send the text of a message once more, as a new message.
+        """Send the text of a message once more, as a new message, unless that one is there already.
 
         Raises:
             EdChatError: there is no such message, or no room.
         """
+        if self.has(fresh_id):
+            return
         message = self._client.transcript.get(message_id)
         if message is None or message.role != "user":
             raise EdChatError("There is no such message to send again.", code="unknown_message")
         self.submit(fresh_id, message.text)
         self.replace_lost(message_id)
+
+    def has(self, message_id: str) -> bool:
+        """Whether there is a message of this id."""
+        return bool(self._client.transcript.get(message_id) or self._client.outbox.find(message_id))
 
     def replace_lost(self, message_id: str) -> None:
         """Remove a message that the server does not have, since a new one takes its place."""

@@ -131,6 +131,8 @@ class Switchboard:
 
     def retry(self, message_id: str, fresh_id: str) -> None:
         """Send the text of a message once more, as a new message, to the server that answers now."""
+        if self._owner(fresh_id) is not None:
+            return
         owner = self._owner(message_id) or self._active
         message = owner.client.transcript.get(message_id)
         if owner is self._active or message is None or message.role != "user":
@@ -261,10 +263,7 @@ class Switchboard:
         return (self.home,) if self._local is None else (self._local, self.home)
 
     def _owner(self, message_id: str) -> Driver | None:
-        for driver in self._drivers:
-            if driver.client.transcript.get(message_id) or driver.client.outbox.find(message_id):
-                return driver
-        return None
+        return next((d for d in self._drivers if d.has(message_id)), None)
 
     def _fork(self) -> None:
         client = self.home.client

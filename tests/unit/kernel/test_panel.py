@@ -214,3 +214,14 @@ def test_the_connection_reads_as_a_sentence() -> None:
     assert str(ConnectionView(state="connected", carrier="ws", notice="Another answers.")) == (
         "Connected. Another answers.")
     assert str(ConnectionView(state="connecting")) == "Connecting."
+
+
+def test_a_retry_that_comes_twice_is_one_message_and_a_refused_one_names_it(panel: Panel) -> None:
+    panel.chat.send("once more")
+    first = panel.chat.view.messages[0].id
+    for intent in ({"intent": "ready"}, *[{"intent": "retry", "id": first, "new_id": "again"}] * 2):
+        panel.receive(intent)
+    panel.receive({"intent": "retry", "id": "nobody", "new_id": "n2"})
+    assert panel.wait_for("refusal")["id"] == "n2"
+    assert [m["code"] for m in panel.sent if m["type"] == "refusal"] == ["unknown_message"]
+    assert [m.id for m in panel.chat.messages if m.role == "user"] == [first, "again"]
