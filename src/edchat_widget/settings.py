@@ -89,6 +89,12 @@ def _url(source: str, raw: Any, _unit: float) -> str | None:
     text = str(raw)
     if text == BUNDLED:
         return None
+    if any(mark in text for mark in "@?#"):
+        # Addresses end up in logs and on the screen; the value is not repeated for the same reason.
+        raise SettingsError(
+            f"{source} takes {takes}, without a user, password or query.",
+            hint="Give the token as EDCHAT_TOKEN or Chat(token=…).",
+        )
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -96,12 +102,6 @@ def _url(source: str, raw: Any, _unit: float) -> str | None:
         raise SettingsError(f"{source} takes {takes}: {plain(exc)}.") from None
     if parts.scheme not in _SCHEMES or not host:
         raise SettingsError(f"{source} takes {takes}, not {text!r}.")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # Addresses end up in logs and on the screen; the value is not repeated for the same reason.
-        raise SettingsError(
-            f"{source} takes {takes}, without a user, password or query.",
-            hint="Give the token as EDCHAT_TOKEN or Chat(token=…).",
-        )
     netloc = f"[{host}]" if ":" in host else host
     path = parts.path.rstrip("/").removesuffix("/ws/chat")
     return urlunsplit((_SCHEMES[parts.scheme], f"{netloc}:{port}" if port else netloc, path, "", ""))

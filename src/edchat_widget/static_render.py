@@ -274,6 +274,8 @@ def _who(message: Message) -> str:
 
 
 def _note(message: Message) -> str:
+    if message.role == "user" and message.state == "failed" and message.run and message.detail is None:
+        return ""  # it was delivered; what failed is its run, and the answer says so
     state = _STATES.get(message.state, "")
     if message.role == "user" and message.detail and state:
         return f"{state}: {message.detail}"

@@ -192,8 +192,10 @@ def in_trouble(**connection: Any) -> View:
     view = ConnectionView(state="reconnecting", attempt=2, retry_in_ms=4200.0, reason="The line was cut")
     said = Message(id="m", role="user", parts=(TextPart(id="t", text="hello"),), state="in_doubt", detail="Who knows.")
     note = Message(id="n", role="note", parts=(TextPart(id="t", text="From here on elsewhere"),), state="complete")
+    taken = Message(id="t", role="user", parts=said.parts, state="failed", run="r")
     return View(
-        rev=1, session="s", connection=msgspec.structs.replace(view, **connection), messages=(said, note), queued=2)
+        rev=1, session="s", connection=msgspec.structs.replace(view, **connection), messages=(said, note, taken),
+        queued=2)
 
 
 @pytest.mark.parametrize("render", [static_render.to_html, static_render.to_text])
@@ -202,6 +204,7 @@ def test_a_saved_text_tells_of_trouble_as_the_badge_does(render: Callable[[View]
     assert "Reconnecting (attempt 2, next try in 4 s). The line was cut. 2 messages wait for the server." in text
     assert "delivery unknown: Who knows." in text
     assert "From here on elsewhere" in text
+    assert "not delivered" not in text
     offered = OfferView(kind="failover", text="Go on here?")
     text = render(in_trouble(state="disconnected", offer=offered))
     assert "Disconnected. The line was cut. Go on here? 2 messages wait" in text

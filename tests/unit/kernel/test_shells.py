@@ -285,10 +285,17 @@ def test_arguments_win_over_ours_and_ours_over_the_origins() -> None:
     assert Settings.load({"WS_URL": "ws://a:1/ws/chat"}).url == "http://a:1"
 
 
-def test_a_secret_in_an_address_is_refused_and_not_repeated() -> None:
-    with pytest.raises(SettingsError) as caught:
-        Settings.load({"EDCHAT_URL": "http://me:hunter2@host"})
+@pytest.mark.parametrize("url", [
+    "http://me:hunter2@host", "htps://me:hunter2@host", "http:/me:hunter2@host", "http://me:hunter2#x@host",
+    "localhost:8001/?token=hunter2", "http://[hunter2@host", "hunter2@host", "localhost#hunter2",
+])
+def test_a_secret_in_an_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError, match="EDCHAT_URL takes an address") as caught:
+        Settings.load({"EDCHAT_URL": url})
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_token_is_not_shown() -> None:
     assert "hunter2" not in repr(Settings.load({}, token="hunter2"))
 
 
