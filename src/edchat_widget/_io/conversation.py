@@ -183,10 +183,14 @@ async def join(
     conversation = _conversations.get(key)
     # A forked child, or a portal started anew, finds conversations of a loop that runs no more.
     if conversation is None or conversation.driver.closed or not conversation.driver.here:
-        conversation = _conversations[key] = Conversation(
-            settings, implicit if settings.session is None else None, session, opener)
+        conversation = Conversation(settings, implicit if settings.session is None else None, session, opener)
+        try:
+            conversation.driver.start()
+        except EdChatError:
+            await conversation.driver.close()
+            raise
+        _conversations[key] = conversation
         portal.at_close(_shut_all)
-        conversation.driver.start()
     else:
         conversation.adopt(settings)
     conversation.leases += 1

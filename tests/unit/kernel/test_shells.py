@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.kernel.scripted import SESSION, ScriptedServer
 
@@ -24,7 +25,8 @@ from edchat_protocol.frames import Hello, HelloData
 from edchat_protocol.messages import ErrorPart
 from edchat_widget import Chat, Settings, static_render
 from edchat_widget._core.carriers import Way
-from edchat_widget._io import aliases, launcher, portal
+from edchat_widget._core.failover import Fork
+from edchat_widget._io import aliases, forks, launcher, portal
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.outbox_file import open_outbox
 from edchat_widget._io.transport import Endpoint, closed, refusal, seconds, unreachable
@@ -532,6 +534,20 @@ def test_a_session_that_cannot_be_begun_leaves_the_old_one_as_it_is(tmp_path: Pa
         assert [m.text for m in chat.messages] == ["still works"]
         (tmp_path / "outbox").unlink()
         (tmp_path / "elsewhere").rename(tmp_path / "outbox")
+
+
+def test_a_chat_that_could_not_begin_is_begun_anew_by_the_next_run(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:9"
+    fork = Fork(local="s~1", url=url, session="s", began="2026-01-01T00:00:00Z")
+    forks.save(tmp_path, fork)
+    (tmp_path / "outbox" / "s~1.db").mkdir(parents=True)
+    with Chat(url, session="other", data_dir=tmp_path):
+        with pytest.raises(StorageError):
+            Chat(url, session="s", data_dir=tmp_path)
+        forks.save(tmp_path, msgspec.structs.replace(fork, ended="2026-01-02T00:00:00Z"))
+        with Chat(url, session="s", data_dir=tmp_path) as chat:
+            assert [entry.ended for entry in chat.sessions] == [None, "2026-01-02T00:00:00Z"]
+            assert not list((tmp_path / "outbox").glob("s@*+2.db")), "the first one gave its outbox free"
 
 
 def wrapped(inner: OSError) -> Exception:
