@@ -241,11 +241,9 @@ def answer_of_closed(conversation: Conversation, intent: AnyIntent) -> SnapshotM
 
 
 def _refusal(exc: EdChatError, intent: AnyIntent) -> Refusal:
-    match intent:
-        case SubmitIntent():
-            named = intent.id
-        case RetryIntent():
-            named = intent.new_id
-        case _:
-            named = None
+    named: str | None = None
+    if isinstance(intent, SubmitIntent):
+        named = intent.id
+    elif isinstance(intent, RetryIntent):
+        named = intent.new_id
     return Refusal(code=exc.code, message=str(exc), id=named)
