@@ -74,7 +74,7 @@ async def _take(core: Core, session: str, client: str, raw: msgspec.Raw, who: Id
     match frame:
         case UserMessage(id=str(message_id), csn=int()) | Cancel(id=message_id, csn=int()):
             command = command_of(frame, session=session, client=client, message_id=message_id, who=who)
-            return answer(command, await core.intake.take(command))
+            return answer(command, await core.intake.take(command, who))
         case Ping():
             return Pong(data=frame.data)
         case Seen() | Pong():
@@ -133,6 +133,7 @@ async def share(request: Request, session: str) -> Response:
     """Let another user into the session."""
     core, who = core_of(request), who_of(request)
     check_session(session)
+    core.door.posted(("share", who.name))
     body = decode_body(await read_body(request), ShareBody)
     if who.role == "read":
         raise HttpError(403, "forbidden", "this token may read and not write")

@@ -75,6 +75,7 @@ class Door:
         self._jitter = jitter
         self._hellos = Turnstile(caps.hellos_per_second, caps.hello_burst, clock())
         self._commands = Buckets(caps.commands_per_10s / 10, caps.command_burst)
+        self._users_commands = Buckets(caps.user_commands_per_10s / 10, caps.user_command_burst)
         self._posted = Buckets(caps.frames_per_second, caps.frame_burst)
         self._seats = Seats()
 
@@ -84,9 +85,15 @@ class Door:
         if wait:
             raise TooMany("the server greets as many clients as it can", _ms(wait))
 
-    def command(self, client: object) -> int:
-        """Return 0: the client's command may be taken; else in how many milliseconds the next one may."""
-        return _ms(self._commands.take(client, self._clock()))
+    def command(self, client: object, user: str | None = None) -> int:
+        """Return 0: the client's command may be taken; else in how many milliseconds the next one may.
+
+        `user`, by name, has a limit over all clients, for a client's name costs nothing.
+        """
+        wait = self._commands.take(client, self._clock())
+        if wait == 0 and user is not None:
+            wait = self._users_commands.take(user, self._clock())
+        return _ms(wait)
 
     def flow(self) -> TokenBucket:
         """Return the bucket for the frames of a new connection."""

@@ -189,7 +189,7 @@ async def _ask(request: Request, body: ProcessBody) -> Answer:
     await core.access.enter(check_session(session), who)
     command = command_of(frame, session=session, client="http", message_id=message_id, who=who)
     address = request.client.host if request.client else ""
-    outcome = await core.intake.take(command, payer=("http", address))
+    outcome = await core.intake.take(command, who, payer=("http", address))
     if isinstance(outcome, Refused) and outcome.code == "rate_limited":
         raise TooMany(outcome.message, outcome.retry_after_ms or 0)
     if isinstance(outcome, Refused):

@@ -21,12 +21,12 @@ _log = logging.getLogger("edchat.server.intake")
 class Intake:
     """Validates commands, has the store accept them, and rings the bells.
 
-    `wake` starts the runner. `wait` returns in how many milliseconds a client may send its next command.
+    `wake` starts the runner. `wait` returns in how many milliseconds a client of a user may send its next command.
     """
 
     def __init__(
         self, store: Store, hub: Hub, audit: AuditLog, wake: Callable[[], None],
-        wait: Callable[[object], int] = lambda _: 0,
+        wait: Callable[[object, str | None], int] = lambda *_: 0,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -34,12 +34,12 @@ class Intake:
         self._wake = wake
         self._wait = wait
 
-    async def take(self, command: Command, *, payer: object = None) -> Accepted | Refused:
+    async def take(self, command: Command, who: Identity, *, payer: object = None) -> Accepted | Refused:
         """Accept a command exactly once; the outcome is committed when this returns.
 
         `payer`: whose rate it is counted for, where that is not the client.
         """
-        wait = self._wait(payer or (command.session, command.client))
+        wait = self._wait(payer or (command.session, command.client), who.name)
         if wait:
             return _too_fast(command, wait)
         failpoints.reach("accept_before")

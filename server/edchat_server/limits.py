@@ -13,6 +13,8 @@ class Caps:
 
     commands_per_10s: int = 60
     command_burst: int = 100
+    user_commands_per_10s: int = 300
+    user_command_burst: int = 300
     frames_per_second: int = 100
     frame_burst: int = 1000
     hellos_per_second: int = 200

@@ -64,7 +64,6 @@ class _End:
 
     def look(self) -> bool:
         """Return whether it is time to end; `said` is then what to say."""
-        self.warning = None
         if self.said is None:
             match self._standing.look():
                 case "gone":
@@ -101,6 +100,7 @@ async def stream(core: Core, reader: Reader, pace: Pace) -> AsyncGenerator[bytes
                             break
                         if end.warning is not None:
                             yield _sse(encode(end.warning))
+                            end.warning = None
                         if rows:
                             beat = loop.time() + pace.heartbeat
                         elif loop.time() >= beat:
@@ -152,7 +152,7 @@ async def _new_rows(core: Core, session: str, cursor: int, end: _End, wait: floa
     while True:
         rows = await delivery.read(core.store, session, cursor)
         left = until - loop.time()
-        if end.look() or end.warning is not None or rows or left <= 0:
+        if end.look() or rows or left <= 0:
             return rows
         await end.listener.wait(min(1.0, left))
 

@@ -158,4 +158,4 @@ class V2(Peer):
             await self.send(error_frame("bad_frame", "message: id and csn are needed", ref=frame.id))
             return
         command = command_of(frame, session=hello.session, client=hello.client, message_id=frame.id, who=self.who)
-        await self.send(answer(command, await self._core.intake.take(command)))
+        await self.send(answer(command, await self._core.intake.take(command, self.who)))

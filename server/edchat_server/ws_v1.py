@@ -102,7 +102,7 @@ class V1(Peer):
     async def _take(self, frame: UserMessage, session: str, message_id: str) -> None:
         bare = UserMessage(data=frame.data, session_id=frame.session_id)
         command = command_of(bare, session=session, client="v1", message_id=message_id, who=self.who)
-        outcome = await self._core.intake.take(command)
+        outcome = await self._core.intake.take(command, self.who)
         if not isinstance(outcome, Accepted):
             await self.send(_error(outcome.code, outcome.message))
 

@@ -320,6 +320,28 @@ def test_a_token_that_will_expire_is_announced_and_then_ends_the_connection(user
     assert client.closed_code() == 4501
 
 
+def test_a_poll_says_that_a_token_will_expire_and_still_waits_for_news(users: Users) -> None:
+    users.tokens["polling"] = add_token(users.file, "polling", expires=datetime.now(UTC) + timedelta(seconds=30))
+    time.sleep(1.5)
+    began = time.monotonic()
+    query = {"client": "c", "conn": 1, "cursor": 0, "wait": 2}
+    said = users.http("polling").get(f"/v2/sessions/{new_session()}/events", params=query).json()["frames"]
+    assert [frame["data"]["status"] for frame in said] == ["auth_expiring"]
+    assert time.monotonic() - began >= 2, "else it would be asked again and again for a minute"
+
+
+def test_a_user_gets_no_further_by_ever_new_names_of_clients(users: Users) -> None:
+    users.tokens["mill"] = add_token(users.file, "mill")
+    time.sleep(1.5)
+    http, session, codes = users.http("mill"), new_session(), []
+    for client in range(8):
+        stops = [{"type": "cancel", "id": f"{client}-{n}", "csn": n, "data": {}} for n in range(1, 51)]
+        body = {"client": f"c{client}", "conn": 1, "frames": stops}
+        acks = http.post(f"/v2/sessions/{session}/frames", json=body).json()["acks"]
+        codes += [ack["data"].get("code") for ack in acks if ack["type"] == "nack"]
+    assert "rate_limited" in codes
+
+
 # ------------------------------------------------------------------------------------------------ tickets
 
 

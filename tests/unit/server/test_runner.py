@@ -16,6 +16,7 @@ from edchat_protocol.frames import ErrorFrame, StatusFrame, ToolExecution
 from edchat_server.agent.external import Blind
 from edchat_server.audit import AuditLog
 from edchat_server.hub import Hub
+from edchat_server.identity import OPERATOR
 from edchat_server.intake import Intake
 from edchat_server.runner import Runner
 from edchat_server.store import Accepted, Claim, Command, Say, SqliteStore, Stop, StoreError, StoreUnavailable
@@ -209,7 +210,7 @@ def test_an_audit_log_that_cannot_be_written_costs_neither_the_message_nor_the_r
         audit = Grumpy()
         runner = Runner(store, Hub(), audit, Scripted(script))  # type: ignore[arg-type]
         await runner.start()
-        outcome = await Intake(store, Hub(), audit, runner.wake).take(said("go"))
+        outcome = await Intake(store, Hub(), audit, runner.wake).take(said("go"), OPERATOR)
         assert isinstance(outcome, Accepted)
         assert await over(store, str(outcome.run)) == "completed"
         audit.close()
