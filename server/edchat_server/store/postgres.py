@@ -77,10 +77,14 @@ class PostgresStore(SqlStore):
         )
 
     async def close(self) -> None:
-        """Finish what was submitted and hang up."""
-        await self._bell.stop()
-        await asyncio.to_thread(self._renewer.stop)
-        await self._links.close()
+        """Finish what was submitted, for the time of a lease at most, and hang up."""
+        giving_up = asyncio.get_running_loop().call_later(self._lease, self._links.cut)
+        try:
+            await self._bell.stop()
+            await asyncio.to_thread(self._renewer.stop)
+            await self._links.close()
+        finally:
+            giving_up.cancel()
 
     @property
     def trouble(self) -> str | None:

@@ -3,9 +3,13 @@
 import asyncio
 import logging
 import re
+import socket
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -110,11 +114,19 @@ class Links:
         self._idle: deque[Raw] = deque()
         self._threads = ThreadPoolExecutor(SIZE, thread_name_prefix="edchat-store")
         self._closed = False
+        self._given: weakref.WeakSet[Raw] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._cut = False
         self.trouble: str | None = None
 
     def connect(self) -> Raw:
         """Return a new connection, which commits each statement by itself. Raises `psycopg.Error`."""
         raw: Raw = psycopg.connect(**self._address, autocommit=True)  # type: ignore[arg-type]
+        with self._lock:
+            if self._cut:
+                raw.close()
+                raise psycopg.OperationalError("the store is closed")
+            self._given.add(raw)
         raw.adapters.register_dumper(str, _Text)
         raw.execute(self._setup)
         return raw
@@ -133,6 +145,16 @@ class Links:
             # The thread waits on, and what it does may still be stored: who asks again finds out.
             self.trouble = "the database does not answer"
             raise StoreUnavailable(self.trouble) from None
+
+    def cut(self) -> None:
+        """End every connection at once, and let there be no new ones: who waits for an answer waits no longer."""
+        with self._lock:
+            self._cut = True
+            given = list(self._given)
+        for raw in given:
+            # To close a socket under the thread that waits on it would not wake that; its family does not matter here.
+            with suppress(psycopg.Error, OSError), socket.fromfd(raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as s:
+                s.shutdown(socket.SHUT_RDWR)
 
     async def close(self) -> None:
         """Finish what was submitted and hang up."""

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -395,6 +396,28 @@ def test_a_database_that_is_read_only_is_waited_for(postgres_server: Postgres) -
         await store.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.fault("F16", "a server is stopped while PostgreSQL is frozen")
+def test_a_server_can_be_stopped_while_its_database_is_frozen() -> None:
+    from edchat_server.store.postgres import PostgresStore
+
+    async def main(server: Postgres) -> None:
+        store = await PostgresStore.open(server.url(server.database()), replica="srv_0", prepare=[prepare], lease=1.0)
+        store.watch(lambda: {"s"}, lambda _: None)
+        await store.accept(say("go", csn=1))
+        assert await store.claim() is not None
+        await asyncio.sleep(1)  # the lease has been renewed once, so that its connection hangs, too
+        with server.frozen():
+            async with asyncio.timeout(20):
+                await asyncio.gather(store.head("s"), store.close(), return_exceptions=True)
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("edchat-")]
+
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres() as server:
+        asyncio.run(main(server))
 
 
 def test_the_file_needs_none_of_its_packages() -> None:
