@@ -1,7 +1,7 @@
 """Runs inside a transaction: who may carry one out, and what a tool call did."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -17,10 +17,12 @@ _LONGEST = 200
 _history = msgspec.json.Decoder(tuple[HistoryItem, ...])
 
 
-def recover(conn: Connection) -> int:
-    """Queue again what a dead server left running. Its fence moves when it is claimed."""
+def recover(conn: Connection, held: Collection[str] = ()) -> int:
+    """Queue again what a dead server left running, all but the runs `held`. A fence moves when its run is claimed."""
+    marks = ", ".join("?" for _ in held)
     return conn.execute(
-        "UPDATE runs SET state = 'queued' WHERE state IN ('running', 'cancelling')"
+        f"UPDATE runs SET state = 'queued' WHERE state IN ('running', 'cancelling') AND id NOT IN ({marks})",  # noqa: S608
+        (*held,),
     ).rowcount
 
 

@@ -1,5 +1,6 @@
 """The store in one SQLite file, for one server process."""
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
@@ -10,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from edchat_server.sql import SQLITE, Connection, Dialect
 
-from . import room, schema
+from . import room, runs, schema
 from .base import Claim, Quota, StoreError, StoreLocked
 from .owner import Owner
 from .saver import SqliteCheckpoints
@@ -32,6 +33,8 @@ class SqliteStore(SqlStore):
         self._owner = owner
         self.path = owner.path
         self._lock = lock
+        self._held: dict[str, int] = {}
+        self._unsure = False
 
     @classmethod
     async def open(
@@ -91,8 +94,29 @@ class SqliteStore(SqlStore):
     def watch(self, sessions: Callable[[], Collection[str]], ring: Callable[[str], None]) -> None:
         """Do nothing: no other process writes to the file."""
 
+    async def claim(self) -> Claim | None:
+        """Take the oldest queued run of a session in which none is running."""
+        held, unsure = tuple(self._held), self._unsure
+
+        def work(conn: Connection) -> Claim | None:
+            if unsure:
+                runs.recover(conn, held)
+            return runs.claim(conn)
+
+        try:
+            claim = await self.submit(work)
+        except (StoreError, asyncio.CancelledError):
+            self._unsure = True  # the commit may be in the file nevertheless, and a run of which nobody knows
+            raise
+        self._unsure = False
+        if claim is not None:
+            self._held[claim.run] = claim.fence
+        return claim
+
     def drop(self, claim: Claim) -> None:
-        """Do nothing: a claim holds as long as the process lives."""
+        """Forget a claim, unless this process has claimed the run again."""
+        if self._held.get(claim.run) == claim.fence:
+            del self._held[claim.run]
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which writes nothing, on one state of the database."""

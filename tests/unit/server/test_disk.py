@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,5 +273,56 @@ def test_a_lock_that_goes_is_waited_for(tmp_path: Path) -> None:
                 asyncio.get_running_loop().call_later(0.5, other.execute, "COMMIT")
                 assert isinstance(await store.accept(say(1)), Accepted)
             assert store.trouble is None
+
+    asyncio.run(main())
+
+
+class UnsureOwner(Owner):
+    """The disk takes the next commit, and says that it did not."""
+
+    unsure = False
+
+    def _connect(self) -> sqlite3.Connection:
+        owner, conn = self, super()._connect()
+
+        class Unsure:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(conn, name)
+
+            def execute(self, sql: str, *args: Any) -> Any:
+                found = conn.execute(sql, *args)
+                if sql == "COMMIT" and owner.unsure:
+                    owner.unsure = False
+                    failed = sqlite3.OperationalError("disk I/O error")
+                    failed.sqlite_errorcode = sqlite3.SQLITE_IOERR
+                    raise failed
+                return found
+
+        return Unsure()  # type: ignore[return-value]
+
+
+@pytest.mark.fault("F12", "a claim whose commit failed and is in the file nevertheless")
+def test_a_claim_of_which_nobody_heard_does_not_block_its_session(tmp_path: Path) -> None:
+    async def main() -> None:
+        owners: list[UnsureOwner] = []
+
+        def own(path: Path, steps: Any) -> Owner:
+            owners.append(UnsureOwner(path, steps))
+            return owners[0]
+
+        store = await SqliteStore.open(tmp_path / "edchat.db", make_owner=own)
+        await store.accept(replace(say(1), session="held"))
+        held = await store.claim()
+        assert held is not None
+        await store.accept(say(1))
+        owners[0].unsure = True
+        with pytest.raises(StoreError):
+            await store.claim()
+        found = await store.claim()
+        assert found is not None, "the run waits for somebody who does not know of it"
+        assert found.session == "s"
+        assert await store.claim() is None
+        await store.append(held, [token(held, 1)])
+        await store.close()
 
     asyncio.run(main())
