@@ -14,8 +14,8 @@ import msgspec
 from .artifacts import Artifact
 from .messages import Progress, Role
 
-Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.~:-]{1,64}$")]
-SessionId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.~-]{1,64}$")]
+Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.~:-]{1,64}\Z")]
+SessionId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.~-]{1,64}\Z")]
 MAX_COUNT = 2**53 - 1
 """What JSON's numbers hold in every language, and a database's integers too."""
 

@@ -96,7 +96,7 @@ class Server(uvicorn.Server):
         url = url_of(sockets[0])
         reach = "" if self._settings.loopback else f" (all that {self._settings.host} reaches)"
         _log.info("listening on %s%s, data in %s", url, reach, self._settings.data_dir)
-        if self._settings.token is None:
+        if self._settings.token is None and self._settings.tokens_file is None:
             _log.warning("no token is set: every program and local web page on this machine can use this server")
         if self._ready is not None:
             self._ready.tell(url, self._settings, self._core.store.id)

@@ -217,7 +217,8 @@ def test_what_makes_no_sense_is_answered_with_an_error_and_the_connection_stays(
     "hello",
     [
         {"session": "../../etc/passwd"}, {"session": ""}, {"session": "s" * 65}, {"session": "s\u0000"},
-        {"client": "'; DROP TABLE runs; --"}, {"cursor": -1}, {"cursor": 2**70}, {"conn": 1.5}, {"epoch": ["e"]},
+        {"session": "s\n"}, {"client": "'; DROP TABLE runs; --"}, {"cursor": -1}, {"cursor": 2**70},
+        {"conn": 1.5}, {"epoch": ["e"]},
     ],
     ids=str,
 )

@@ -37,6 +37,7 @@ json_values = st.recursive(
         ('{"type": "message", "data": null}', "bad_frame", "$.data"),
         ('{"type": "message", "data": {"content": 3}}', "bad_frame", "$.data.content"),
         ('{"type": "message", "id": "no spaces", "data": {"content": "x"}}', "bad_frame", "$.id"),
+        ('{"type": "message", "id": "a-line\\n", "data": {"content": "x"}}', "bad_frame", "$.id"),
         ('{"type": "cancel", "id": "x", "csn": 0}', "bad_frame", "$.csn"),
         ('{"type": "hello", "data": {"proto": 2, "session": "a/b", "client": "c", "conn": 1}}', "bad_frame", "session"),
         ("x" * (MAX_FRAME_BYTES + 1), "too_large", str(MAX_FRAME_BYTES)),

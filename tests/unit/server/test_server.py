@@ -1,6 +1,7 @@
 """The server as a whole, in a process of its own: version 2 over both carriers, and who gets in."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from edchat_cli import main
+from edchat_server.identity import add_token
 
 
 @pytest.fixture(scope="module")
@@ -443,6 +445,18 @@ def test_the_audit_log_and_the_log_tell_no_text(tmp_path: Path) -> None:
         assert "private" not in text
         assert running.ready["token"] not in text
     assert (tmp_path / "data" / "edchat.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("users", [True, False])
+def test_a_server_that_lets_everybody_in_says_so_and_no_other_does(tmp_path: Path, users: bool) -> None:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("EDCHAT_") or k == "EDCHAT_VENV"}
+    if users:
+        add_token(tmp_path / "tokens.toml", "ada")
+        env["EDCHAT_TOKENS_FILE"] = str(tmp_path / "tokens.toml")
+    command = [sys.executable, "-m", "edchat_server", "--port", "0", "--data-dir", str(tmp_path), "--idle-exit", "0.1"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
+    assert "listening on" in done.stderr
+    assert ("no token is set" in done.stderr) is not users
 
 
 @pytest.mark.parametrize(
