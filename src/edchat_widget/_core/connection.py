@@ -269,7 +269,7 @@ class Connection:
         self.held = False
         self._move(Happening.STOP)
         self.final = True
-        self._reason = "Closed."
+        self._reason, self._hint = "This chat is closed.", "Run its cell again."
 
     def looked(self, now: float) -> None:
         """The second connection came to nothing, or had to wait for another: try again later."""

@@ -173,6 +173,7 @@ class Switchboard:
         """Disconnect and give the outbox files free; do not wait for the polite close."""
         if self._deciding is not None:
             self._deciding.cancel()
+        self._screen.offered = None
         for driver in self._drivers:
             driver.shut()
         self._publisher.wake()

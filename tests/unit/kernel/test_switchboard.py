@@ -286,3 +286,16 @@ def test_a_new_conversation_begins_although_no_second_one_can_be_stored_beside_i
         await one.close()
 
     asyncio.run(main())
+
+
+def test_a_chat_that_is_closed_offers_and_advises_nothing_else(tmp_path: Path) -> None:
+    async def main() -> None:
+        one = board(settings_of(tmp_path, failover="ask"))
+        one.home.client.move_to("store-1")
+        one.start()
+        view = await asyncio.wait_for(one.until(lambda v: v.connection.offer is not None), 10)
+        assert "Retry" in str(view.connection)
+        await one.close()
+        assert str(one.view.connection) == "Disconnected. This chat is closed. Run its cell again."
+
+    asyncio.run(main())
