@@ -34,7 +34,8 @@ function parse(raw: string | null): Outgoing | null {
   const value = tolerant<unknown>(() => JSON.parse(raw ?? "null"), null);
   if (typeof value !== "object" || value === null) return null;
   const { id, text, at } = value as Partial<Outgoing>;
-  return typeof id === "string" && typeof text === "string" && typeof at === "number" ? { id, text, at } : null;
+  if (typeof id !== "string" || typeof text !== "string" || typeof at !== "number") return null;
+  return Number.isNaN(new Date(at).getTime()) ? null : { id, text, at };
 }
 
 export function keepIn(lasting: Area | null, page: Area | null): Keep {

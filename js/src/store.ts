@@ -75,11 +75,18 @@ export class Store {
     () => this.messages.value.findLast((cell) => cell.head.value.state === "streaming") ?? null,
   );
 
-  /** A message that the server has taken and whose answer has not begun. */
+  /** A message that has left and whose answer has not begun. */
   readonly awaited: ReadonlySignal<MessageCell | null> = computed(() => {
     const last = this.messages.value.at(-1);
     const { role, state } = last?.head.value ?? {};
     return role === "user" && (state === "sent" || state === "accepted") ? (last ?? null) : null;
+  });
+
+  /** Whether an answer is surely on its way though nothing of it is there: not while a message may not have arrived. */
+  readonly working: ReadonlySignal<boolean> = computed(() => {
+    const awaited = this.awaited.value?.head.value.state;
+    const { state } = this.connection.value;
+    return awaited === "accepted" || (awaited === "sent" && (state === "connected" || state === "fallback"));
   });
 
   /** Whether the agent has answered in `run`, be it with an error. */

@@ -361,3 +361,23 @@ test("a stop that nobody took may be asked for again", () => {
   conversation.stop();
   assert.equal(conversation.stopping.value, null);
 });
+
+test("nobody is said to be at work on a message that may not have arrived", () => {
+  const { conversation } = setUp();
+  const { store } = conversation;
+  conversation.receive(snapshot({ messages: [{ ...userMessage("u1", "one"), state: "sent" }] }));
+  assert.equal(store.working.value, true);
+  conversation.receive(patch(6, { op: "connection", connection: { state: "reconnecting" } }));
+  assert.equal(store.working.value, false);
+  conversation.receive(patch(7, { op: "state", id: "u1", state: "accepted" }));
+  assert.equal(store.working.value, true);
+});
+
+test("what a page left in storage that cannot be a message is left alone", () => {
+  const area = new Area();
+  area.setItem("edchat:sent:s1:x", JSON.stringify({ id: "x", text: "one", at: 1e20 }));
+  area.setItem("edchat:sent:s1:y", "{");
+  const { conversation } = setUp(keepIn(area, new Area()));
+  conversation.receive(snapshot());
+  assert.deepEqual(conversation.pending.value, []);
+});

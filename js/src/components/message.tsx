@@ -202,7 +202,7 @@ function Answer({ cell }: { cell: MessageCell }) {
 export function Typing() {
   const { store } = useConversation();
   const cell = store.streaming.value;
-  const waits = cell ? cell.parts.value.every((one) => isBlank(one)) : store.awaited.value !== null;
+  const waits = cell ? cell.parts.value.every((one) => isBlank(one)) : store.working.value;
   if (!waits) return null;
   return (
     <div class="typing" role="img" aria-label="The agent is working">
