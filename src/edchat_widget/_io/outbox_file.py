@@ -4,6 +4,7 @@ Two kernels on one session have a file each, claimed by a lock, and so a name of
 What an ended kernel left behind is taken over by the next.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -139,10 +140,13 @@ def open_outbox(directory: Path, name: str, new_id: Callable[[], str]) -> tuple[
     try:
         make_private(directory)
         file, outbox = _claim_readable(directory, name, new_id)
-        for slot in range(1, _SLOTS + 1):
-            path = _path(directory, name, slot)
-            if path != file.path and path.exists():
-                _take_over(directory, name, slot, file, outbox)
+        with contextlib.ExitStack() as undo:
+            undo.callback(file.close)
+            for slot in range(1, _SLOTS + 1):
+                path = _path(directory, name, slot)
+                if path != file.path and path.exists():
+                    _take_over(directory, name, slot, file, outbox)
+            undo.pop_all()
     except (OSError, sqlite3.Error) as exc:
         raise StorageError(f"The data directory {directory} cannot be used: {plain(exc)}.", hint=_CURE) from exc
     return file, outbox
@@ -214,15 +218,21 @@ def _take_over(directory: Path, name: str, slot: int, file: OutboxFile, outbox: 
         else:
             left.close()
         return
-    store = outbox.head.store
-    for row in rows:
-        if row.kind != "message" or outbox.find(row.id) is not None:
-            continue
-        if row.state == "queued" or (row.state == "written" and row.store == store != "v1"):
-            moved = msgspec.structs.replace(row, csn=outbox.head.last_csn + 1, state="queued", store=None)
-            file.add(outbox.head, moved)
-            outbox.add(moved)
-        else:
-            parked = outbox.park(row)
-            file.store(outbox.head, (parked,), ())
+    try:
+        for row in rows:
+            if row.kind == "message" and outbox.find(row.id) is None:
+                _take_in(row, file, outbox)
+    except StorageError:
+        left.close()
+        raise
     left.discard()
+
+
+def _take_in(row: Row, file: OutboxFile, outbox: Outbox) -> None:
+    if row.state == "queued" or (row.state == "written" and row.store == outbox.head.store != "v1"):
+        moved = msgspec.structs.replace(row, csn=outbox.head.last_csn + 1, state="queued", store=None)
+        file.add(outbox.head, moved)
+        outbox.add(moved)
+    else:
+        parked = outbox.park(row)
+        file.store(outbox.head, (parked,), ())

@@ -26,6 +26,7 @@ from edchat_protocol.messages import ErrorPart
 from edchat_widget import Chat, Settings, static_render
 from edchat_widget._core.carriers import Way
 from edchat_widget._core.failover import Fork
+from edchat_widget._core.outbox import Row
 from edchat_widget._io import aliases, forks, launcher, portal
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.outbox_file import open_outbox
@@ -188,6 +189,23 @@ def test_a_second_kernel_gets_its_own_file_and_the_next_takes_over_what_it_left(
     fourth, outbox4 = open_outbox(tmp_path, "s", names)
     assert [r.id for r in outbox4.pending] == ["left behind"]
     fourth.close()
+
+
+def test_an_outbox_that_could_not_take_over_another_is_free_for_the_next_run(tmp_path: Path) -> None:
+    first, _ = open_outbox(tmp_path, "s", lambda: "one")
+    second, outbox = open_outbox(tmp_path, "s", lambda: "two")
+    second.add(outbox.head, outbox.draft(Row(csn=0, id="m1", kind="message", text="x")))
+    second.close()
+    first._db.execute("CREATE TRIGGER full BEFORE INSERT ON row BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    first.close()
+    with pytest.raises(StorageError) as caught:
+        open_outbox(tmp_path, "s", lambda: "three")
+    with contextlib.closing(sqlite3.connect(first.path)) as db:
+        db.execute("DROP TRIGGER full")
+    again, outbox = open_outbox(tmp_path, "s", lambda: "four")
+    assert (again.path, [r.id for r in outbox.pending]) == (first.path, ["m1"])
+    again.close()
+    assert caught.value.__traceback__, "a notebook keeps it, and all that it holds"
 
 
 @pytest.mark.parametrize("other", ["sprint-2", "sprint-12", "Sprint"])
