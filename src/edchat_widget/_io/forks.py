@@ -1,6 +1,7 @@
 """Which conversations went on with the server on this machine, kept so that the next kernel knows it."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import filelock
@@ -38,11 +39,27 @@ def save(data_dir: Path, fork: Fork) -> None:
     Raises:
         StorageError: it is not stored.
     """
+    _change(data_dir, lambda known: [*_without(fork, known), fork][-_MOST:])
+
+
+def drop(data_dir: Path, fork: Fork) -> None:
+    """Forget a fork.
+
+    Raises:
+        StorageError: it is still known.
+    """
+    _change(data_dir, lambda known: _without(fork, known))
+
+
+def _without(fork: Fork, known: list[Fork]) -> list[Fork]:
+    return [f for f in known if f.local != fork.local]
+
+
+def _change(data_dir: Path, change: Callable[[list[Fork]], list[Fork]]) -> None:
     try:
         make_private(data_dir)
         with filelock.FileLock(data_dir / "forks.lock", timeout=10, mode=0o600):
-            others = [f for f in load(data_dir) if f.local != fork.local]
-            write_private(data_dir / _FILE, msgspec.json.encode([*others, fork][-_MOST:]))
+            write_private(data_dir / _FILE, msgspec.json.encode(change(load(data_dir))))
     except (OSError, filelock.Timeout) as exc:
         raise StorageError(
             f"The data directory {data_dir} cannot be used: {plain(exc)}.",

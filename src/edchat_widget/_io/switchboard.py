@@ -274,7 +274,7 @@ class Switchboard:
             self._go_over(fork)
         except EdChatError:
             with contextlib.suppress(EdChatError):  # what the disk will not have now is the reason for all this
-                forks.save(self.settings.data_dir, msgspec.structs.replace(fork, ended=_now()))
+                forks.drop(self.settings.data_dir, fork)
             raise
 
     def _go_over(self, fork: Fork) -> None:
