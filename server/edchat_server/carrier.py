@@ -52,8 +52,8 @@ async def take_frames(request: Request, session: str) -> Response:
     core = core_of(request)
     check_session(session)
     body = decode_body(await read_body(request, MAX_FRAMES * MAX_FRAME_BYTES), FramesBody)
-    core.door.posted((session, body.client), max(1, len(body.frames)))
     who = who_of(request)
+    core.door.posted((who.name, session, body.client), max(1, len(body.frames)))
     await core.access.enter(session, who, body.client)
     acks = [await _take(core, session, body.client, raw, who) for raw in body.frames]
     now = await core.store.greet(session, body.client, body.conn, cursor=0, epoch=None)
@@ -99,7 +99,7 @@ async def events(  # noqa: PLR0917 - the query's parameters
     check_session(session)
     who, place = who_of(request), _place(client, conn)
     epoch, cursor = _resume_point(last_event_id, epoch, cursor)
-    core.door.posted((session, client))
+    core.door.posted((who.name, session, client))
     if not wait:  # a poll that waits goes on with a connection that was greeted already
         core.door.hello()
     if core.hub.draining.is_set():

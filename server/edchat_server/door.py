@@ -122,7 +122,7 @@ class Door:
 
         A client that changes its connection has two for a moment, and is one.
         """
-        mine, room = ("client", session, client), ("session", session)
+        mine, room = ("client", session, client, user), ("session", session)
         if not self._seats.taken(mine):
             if self._seats.taken(room) >= self.caps.clients_per_session:
                 raise TooMany(f"this session has {self.caps.clients_per_session} clients already", self._soon())

@@ -342,6 +342,14 @@ def test_a_user_gets_no_further_by_ever_new_names_of_clients(users: Users) -> No
     assert "rate_limited" in codes
 
 
+def test_a_flood_under_anothers_name_shuts_nobody_out(users: Users) -> None:
+    session, ada, bob = new_session(), users.http("ada"), users.http("bob")
+    place, frames = f"/v2/sessions/{session}/frames", {"client": "laptop", "conn": 1, "frames": [{"type": "ping"}] * 50}
+    assert ada.post(place, json=frames).status_code == 200
+    assert {bob.post(place, json=frames).status_code for _ in range(60)} == {403, 429}
+    assert ada.post(place, json=frames).status_code == 200
+
+
 # ------------------------------------------------------------------------------------------------ tickets
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.server_fixtures import Client, ServerProcess, server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from edchat_server.limits import Buckets, TokenBucket, Turnstile, spread_ms
+from edchat_server.door import Door, TooMany
+from edchat_server.limits import Buckets, Caps, TokenBucket, Turnstile, spread_ms
 from edchat_server.settings import Settings, SettingsError
 
 pytestmark = pytest.mark.fault("F26", "too many messages, clients, connections, hellos; requests that never end")
@@ -66,6 +67,17 @@ def test_all_who_are_sent_away_together_come_back_apart() -> None:
     many = [spread_ms(2000, jitter / 100, per_second=200) for jitter in range(101)]
     assert (min(few), max(few)) == (500, 1000)
     assert (min(many), max(many)) == (500, 10_500)
+
+
+def test_two_users_who_take_one_clients_name_have_a_seat_each() -> None:
+    door = Door(Caps(clients_per_user=1))
+    operator, ada = door.client("s", "c", None), door.client("s", "c", "ada")
+    with pytest.raises(TooMany, match="ada has 1 clients"):
+        door.client("s", "d", "ada")
+    operator.__exit__()
+    ada.__exit__()
+    with door.client("s", "d", "ada"):
+        pass
 
 
 def test_limits_come_from_the_environment(tmp_path: Path) -> None:
