@@ -84,16 +84,16 @@ async def open_store(settings: Settings, prepare: Prepare) -> Store:
 def build_agent(model: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:
     """Return the product manager's agent with the named model; None: the offline planner."""
     from .agent.graph import build_agent as build
-    from .agent.models import ModelError, describe_model, load_model
+    from .agent.models import ModelError, describe_model, load_model, silence_limit
 
     brief = describe_model(model)
     name, offline = brief.name, brief.offline
     try:
-        chat_model = load_model(model)
+        chat_model, silence = load_model(model), silence_limit(model)
     except ModelError as exc:
         _log.error("no agent: %s %s", exc, exc.hint or "")
         return BuiltAgent(agent=None, name=name, offline=offline, reason=f"{exc} {exc.hint or ''}".strip())
-    return BuiltAgent(agent=build(chat_model, checkpointer=checkpointer), name=name, offline=offline)
+    return BuiltAgent(agent=build(chat_model, checkpointer=checkpointer, silence=silence), name=name, offline=offline)
 
 
 def create_app(

@@ -1,5 +1,6 @@
 """Turns failures of tools and models into words in the conversation, and says when a tool starts."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -17,7 +18,7 @@ from .external import EffectUncertain, NotDone
 from .models import ModelError
 from .scope import RunScope, RunStopped
 from .text import whole_json
-from .tool_calls import written_calls
+from .tool_calls import WrittenCalls, written_calls
 from .tools import TITLES
 
 logger = logging.getLogger("edchat.agent")
@@ -76,7 +77,14 @@ class ToolGuard(AgentMiddleware[Any, Any, Any]):
 
 
 class ModelGuard(AgentMiddleware[Any, Any, Any]):
-    """Refuses an answer of the model that would otherwise end the run without a word."""
+    """Refuses an answer of the model that would otherwise end the run without a word.
+
+    `silence`: seconds without a part of the answer after which the model is given up; None: its client sees to that.
+    """
+
+    def __init__(self, silence: float | None = None) -> None:
+        super().__init__()
+        self._silence = silence
 
     async def awrap_model_call(
         self,
@@ -85,12 +93,31 @@ class ModelGuard(AgentMiddleware[Any, Any, Any]):
     ) -> ModelResponse[Any] | AIMessage | ExtendedModelResponse[Any]:
         """Ask the model once. Raises `ModelError` for a cut answer or tool call, and for no answer at all."""
         with written_calls() as calls:
-            response = await handler(request)
+            response = await self._patiently(calls, handler(request))
         whole = calls.whole()
         response.result = [
             _usable(m, request.messages, whole=whole) if isinstance(m, AIMessage) else m for m in response.result
         ]
         return response
+
+    async def _patiently(self, calls: WrittenCalls, answering: Awaitable[ModelResponse[Any]]) -> ModelResponse[Any]:
+        silence = self._silence
+        if silence is None:
+            return await answering
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(silence) as patience:
+
+                def heard() -> None:
+                    if not patience.expired():
+                        patience.reschedule(loop.time() + silence)
+
+                calls.heard = heard
+                return await answering
+        except TimeoutError as exc:
+            if not patience.expired():
+                raise
+            raise ModelError("The model did not answer in time.", "Ask again.", retryable=True) from exc
 
 
 def _usable(answer: AIMessage, before: list[Any], *, whole: bool) -> AIMessage:

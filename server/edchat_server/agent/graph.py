@@ -21,12 +21,15 @@ AgentGraph = CompiledStateGraph[Any, Any, Any, Any]
 
 
 def build_agent(
-    model: BaseChatModel, *, checkpointer: Checkpointer, more_tools: Sequence[BaseTool] = ()
+    model: BaseChatModel, *, checkpointer: Checkpointer, more_tools: Sequence[BaseTool] = (),
+    silence: float | None = None,
 ) -> AgentGraph:
     """Return the graph that answers one user message.
 
     `more_tools` are added to those of the backlog. One that acts outside our database does so through
     `RunScope.external`, or a crash can make it act twice.
+
+    `silence`: after how many seconds without a word the model is given up, where its client does not do so itself.
 
     Run it with ``context=`` a `RunScope`, ``durability="sync"`` and ``configurable={"thread_id": session}``:
     with any other durability a crash can repeat an effect under another tool_call_id.
@@ -35,7 +38,7 @@ def build_agent(
         model,
         [*backlog_tools(), *more_tools],
         system_prompt=SYSTEM_PROMPT,
-        middleware=[ModelGuard(), ToolGuard()],
+        middleware=[ModelGuard(silence), ToolGuard()],
         context_schema=RunScope,
         checkpointer=checkpointer,
     )

@@ -237,7 +237,26 @@ def _arguments(provider: str | None, name: str, environ: Mapping[str, str]) -> d
     raise ModelError(f"The model {name!r} needs a key.", f"Set {variable} in the environment of the server.")
 
 
+def silence_limit(name: str | None, *, environ: Mapping[str, str] = os.environ) -> float | None:
+    """Return for how many seconds the model may be silent; None: its client was told, or it is the offline planner.
+
+    Raises:
+        ModelError: EDCHAT_MODEL_TIMEOUT is out of range.
+    """
+    if not name:
+        return None
+    found = _PROVIDER.match(name)
+    return None if _patience(found and found["provider"], environ) else _silence(environ)
+
+
 def _patience(provider: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    seconds = _silence(environ)
+    if provider in _TAKE_TIMEOUT:
+        return {"timeout": seconds}
+    return {"client_kwargs": {"timeout": seconds}} if provider == "ollama" else {}
+
+
+def _silence(environ: Mapping[str, str]) -> float:
     text = environ.get("EDCHAT_MODEL_TIMEOUT", "")
     try:
         seconds = float(text) if text else _SILENCE
@@ -245,9 +264,7 @@ def _patience(provider: str | None, environ: Mapping[str, str]) -> dict[str, Any
         seconds = 0.0
     if not 0 < seconds <= 3600:
         raise ModelError(f"EDCHAT_MODEL_TIMEOUT is {text!r}.", "It takes seconds, more than 0 and at most 3600.")
-    if provider in _TAKE_TIMEOUT:
-        return {"timeout": seconds}
-    return {"client_kwargs": {"timeout": seconds}} if provider == "ollama" else {}
+    return seconds
 
 
 def _missing_package(name: str, exc: ImportError) -> ModelError:

@@ -6,7 +6,7 @@ that name. Only the text itself says that it was cut.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,15 +17,17 @@ from langchain_core.tracers.context import register_configure_hook
 
 
 class WrittenCalls(BaseCallbackHandler):
-    """Gathers the arguments of each call, as they stream."""
+    """Gathers the arguments of each call, as they stream. `heard` is called for each part of the answer."""
 
     run_inline = True
 
     def __init__(self) -> None:
+        self.heard: Callable[[], None] = lambda: None
         self._arguments: defaultdict[object, str] = defaultdict(str)
 
     def on_llm_new_token(self, token: object, *, chunk: Any = None, **_: Any) -> None:  # noqa: ARG002 - LangChain's
         """Take one part of the stream."""
+        self.heard()
         message = getattr(chunk, "message", None)
         if not isinstance(message, AIMessageChunk):
             return

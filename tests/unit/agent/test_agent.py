@@ -2,7 +2,7 @@
 import asyncio
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from langchain.tools import ToolRuntime, tool
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -43,10 +43,10 @@ class Scripted(BaseChatModel):
 class Talk:
     """One conversation with the real graph."""
 
-    def __init__(self, scope: Any, model: BaseChatModel | None = None, saver: Any = None, more_tools: Any = ()) -> None:
+    def __init__(self, scope: Any, model: BaseChatModel | None = None, saver: Any = None, **options: Any) -> None:
         self.scope = scope
         self.graph = build_agent(
-            model or OfflinePlanner(pace=0), checkpointer=saver or InMemorySaver(), more_tools=more_tools
+            model or OfflinePlanner(pace=0), checkpointer=saver or InMemorySaver(), **options
         )
         self.parts: list[tuple[str, Any]] = []
 
@@ -256,6 +256,26 @@ def test_a_tool_that_fails_after_it_has_acted_does_not_say_that_nothing_happened
     asyncio.run(talk.say("push"))
     (result,) = talk.messages("tools")
     assert result.content == "push failed after it may have changed something; look before it is done again"
+
+
+class Slow(Scripted):
+    """Streams its answer in five parts, after each of the pauses."""
+
+    pauses: list[float]
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for n, pause in enumerate(self.pauses):
+            await asyncio.sleep(pause)
+            yield ChatGenerationChunk(message=AIMessageChunk(content=f"{n}", id="m"))
+
+
+def test_a_model_whose_client_knows_no_timeout_is_given_up_when_it_is_silent(scope: Any) -> None:
+    slow = Talk(scope, Slow(script=[], pauses=[0.5] * 5), silence=2.0)
+    assert asyncio.run(slow.say("hello")) == "01234"
+    silent = Talk(scope, Slow(script=[], pauses=[0.0, 60.0]), silence=2.0)
+    with pytest.raises(ModelError, match="did not answer in time") as caught:
+        asyncio.run(asyncio.wait_for(silent.say("hello"), 20))
+    assert caught.value.retryable
 
 
 def test_stopped_run_ends_the_graph(scope: Any) -> None:

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from edchat_server.agent import ModelError, describe_model, explain_model_failure, load_model
+from edchat_server.agent.models import silence_limit
 from edchat_server.agent.offline import DEFAULT_PACE, OfflinePlanner
 
 
@@ -194,3 +195,10 @@ def test_failure_is_told_in_plain_words(exc: Exception, words: str, retryable: b
     assert words in failure.message
     assert failure.retryable is retryable
     assert len(explain_model_failure(RuntimeError("x" * 9000), environ={}).message) < 700
+
+
+@pytest.mark.parametrize(("name", "limit"), [
+    ("openai:gpt-5", None), ("ollama:qwen3", None), (None, None), ("google_genai:gemini", 7.0), ("some-model", 7.0),
+])
+def test_silence_is_watched_where_the_models_client_does_not(name: str | None, limit: float | None) -> None:
+    assert silence_limit(name, environ={"EDCHAT_MODEL_TIMEOUT": "7"}) == limit
