@@ -108,7 +108,10 @@ function link(href: unknown, content: ComponentChildren, title?: string | null):
 
 /** An address in the middle of a text: the lexer takes the quotes and brackets behind it for a part of it. */
 function bareLink({ raw, href }: Tokens.Link): ComponentChildren {
-  const end = /^[^\s"“”„«»<>`]*?(?=['’.,;:!?]*(?:[\s"“”„«»<>`]|$))/.exec(raw)?.[0].length ?? raw.length;
+  const stop = raw.search(/[\s"“”„«»<>`]/);
+  let end = stop < 0 ? raw.length : stop;
+  // Not by one expression: on a long row of dots it would take the square of its length.
+  while ("'’.,;:!?".includes(raw.charAt(end - 1)) && end > 0) end -= 1;
   const rest = raw.slice(end);
   return [link(rest ? href.slice(0, href.length - rest.length) : href, raw.slice(0, end)), rest];
 }
