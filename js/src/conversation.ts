@@ -155,8 +155,10 @@ export class Conversation {
   }
 
   private takeRefusal({ id, message }: Refusal): void {
+    const refused = this.pending.peek().find((entry) => entry.id === id);
+    // The kernel tells all pages, and the text is in one of them.
+    if (id != null && !refused) return;
     batch(() => {
-      const refused = this.pending.peek().find((entry) => entry.id === id);
       if (refused) {
         this.forget(refused.id);
         // What was to be asked again still stands in the thread.

@@ -381,3 +381,10 @@ test("what a page left in storage that cannot be a message is left alone", () =>
   conversation.receive(snapshot());
   assert.deepEqual(conversation.pending.value, []);
 });
+
+test("what another page's message is refused for is no news here", () => {
+  const { conversation } = setUp();
+  conversation.receive(snapshot());
+  conversation.receive({ type: "refusal", code: "outbox_full", message: "The queue is full.", id: "elsewhere" });
+  assert.equal(conversation.notice.value, null);
+});
