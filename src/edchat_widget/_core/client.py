@@ -258,6 +258,8 @@ class Client:
 
     def renew(self, now: float) -> None:
         """The server will soon take this token no more: go over to a connection with a fresh one."""
+        if not self._handover.imminent:
+            self._handover.drop()  # a mere look for something better: this is more urgent
         self._handover.begin(self.connection.next_carrier, now, renew=True)
 
     def lost_for_good(self, error: EdChatError, now: float) -> None:

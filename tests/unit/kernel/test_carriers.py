@@ -7,7 +7,18 @@ import pytest
 from tests.unit.kernel.lines import Line, Lines
 
 from edchat_protocol.codec import decode_up, encode
-from edchat_protocol.frames import ErrorData, ErrorFrame, Goaway, GoawayData, Nack, NackData, Pong, UserMessage
+from edchat_protocol.frames import (
+    ErrorData,
+    ErrorFrame,
+    Goaway,
+    GoawayData,
+    Nack,
+    NackData,
+    Pong,
+    StatusData,
+    StatusFrame,
+    UserMessage,
+)
 from edchat_protocol.messages import Message, TextPart
 from edchat_widget._core.carriers import Way
 from edchat_widget._core.connection import Policy
@@ -451,6 +462,20 @@ def test_a_token_that_was_read_anew_serves_for_later_connections_too() -> None:
     assert not net.lines[net.newest].wanted.renew, "it is the token that was just taken"
     net.settle()
     assert net.states[-1] == "fallback"
+
+
+def test_a_fresh_token_does_not_wait_for_a_look_that_is_swallowed() -> None:
+    net = on_http()
+    old, look = net.newest, looking(net)
+    expiring = StatusFrame(data=StatusData(status="auth_expiring"))
+    net.client.frame(old, encode(expiring), net.now)
+    net.drain()
+    assert look not in net.lines
+    assert net.lines[net.newest].wanted.renew
+    net.open(net.newest)
+    net.busy()
+    assert old not in net.lines
+    assert net.states == ["fallback"]
 
 
 def test_a_stranger_that_greets_after_a_cut_is_shown_as_what_it_is() -> None:
