@@ -238,7 +238,14 @@ def test(arguments: list[str]) -> None:
     ensure_browser()
     ensure_old_kernel()
     say("pytest")
-    run(PYTHON, "-m", "pytest", *arguments, env=node_environment())
+    if arguments:
+        run(PYTHON, "-m", "pytest", *arguments, env=node_environment())
+        return
+    # Most tests of faults wait for a process or a timeout, so there is room for more of them than cores.
+    workers = str(2 * min(os.cpu_count() or 1, 8))
+    run(PYTHON, "-m", "pytest", "--numprocesses", workers, "--dist", "worksteal", "--ignore", "tests/browser",
+        env=node_environment())
+    run(PYTHON, "-m", "pytest", "tests/browser", env=node_environment())
 
 
 def build(_: list[str]) -> None:

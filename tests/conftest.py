@@ -15,7 +15,7 @@ os.environ.setdefault("EDCHAT_FAILOVER", "never")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the record of the faults."""
-    config.pluginmanager.register(record.plugin(), "edchat-record")
+    config.pluginmanager.register(record.plugin(worker=hasattr(config, "workerinput")), "edchat-record")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

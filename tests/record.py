@@ -90,7 +90,7 @@ class Record:
         cases = sum(int(n) for name, n in report.user_properties if name == "cases") or 1
         for name, key in report.user_properties:
             if name == "fault":
-                found = self.found.setdefault(key, Found())
+                found = self.found.setdefault(tuple(key), Found())
                 found.cases[report.outcome] += cases
                 if report.skipped and isinstance(report.longrepr, tuple):
                     found.reasons.add(report.longrepr[2].removeprefix("Skipped: "))
@@ -115,7 +115,7 @@ def table(found: dict[Key, Found], old: Iterable[str], today: str) -> str:
     return "\n".join((*_HEAD, *(rows[key] for key in ordered), ""))
 
 
-def plugin() -> Record:
-    """Return the record that the environment asks for."""
+def plugin(*, worker: bool) -> Record:
+    """Return the record that is asked for. A `worker` of a run in parallel only tells; it writes nothing."""
     asked = os.environ.get("EDCHAT_RECORD")
-    return Record(Path(asked) if asked else None)
+    return Record(Path(asked) if asked and not worker else None)
