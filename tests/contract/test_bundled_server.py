@@ -79,8 +79,16 @@ def test_a_stop_and_a_timeout_end_the_waiting_and_only_the_stop_ends_the_run(hom
         assert any(s.title == "User authentication" for s in chat.stories())
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl+C as Python has it: a process that runs tests beside others ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_an_interrupt_stops_the_run_and_is_raised(home: Path) -> None:
+def test_an_interrupt_stops_the_run_and_is_raised(home: Path, interruptible: None) -> None:
     with Chat(data_dir=home, session="s") as chat:
         chat.ask("list my stories", timeout=60)
 

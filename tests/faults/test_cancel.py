@@ -59,7 +59,8 @@ def test_a_stop_at_any_event_leaves_one_end(running: ServerProcess, after: int) 
     name = f"at {after}"
     client = Client(running, session=f"at-{after}").open()
     client.say("make " + " | ".join(titles(name)))
-    while client.cursor < after:
+    # A busy machine joins tokens, so that the run may have fewer events than that.
+    while client.cursor < after and not oracle.endings(client.log):
         client.recv()
     stop(client)
     client.until("ack", run=client.log[1]["run"])

@@ -284,7 +284,7 @@ def test_the_next_kernel_goes_on_with_the_server_on_this_machine(primary: AgentS
     primary.start()
     with open_chat(primary, home) as chat:
         wait_until(lambda: offered(chat) == "failback", what="the way back")
-        assert here(chat)
+        wait_until(lambda: here(chat), what="the server on this machine")
         assert said(chat) == [(LOGIN, "answered")]
         chat.ask("list my stories", timeout=60)
         chat.failback()
