@@ -14,6 +14,7 @@ import msgspec
 from edchat_widget._core.connection import TRANSITIONS
 from edchat_widget._io.driver import Driver
 from edchat_widget._io.transport import Endpoint, connect
+from edchat_widget._io.wake import TICK
 from edchat_widget.errors import EdChatError, OutboxFull
 from edchat_widget.settings import Settings
 
@@ -232,6 +233,11 @@ class SimClient:
         self.settings = replace(self.settings, enable_websocket=websocket)
         self.pressed.append(self.loop.time())
         self.step(lambda driver: driver.configure(self.settings))
+
+    def wakes(self, when: float) -> None:
+        """Be told that the clock that runs while a machine sleeps, which is one for all, has jumped: who notices
+        it, a moment later, begins its waits anew."""
+        self.pressed += (when, when + TICK)
 
     def reconnect(self) -> None:
         """Press Retry."""

@@ -276,6 +276,8 @@ def _sleep(case: Case) -> None:
     if client.running is not None and client.host.stalled_until <= case.loop.time():
         client.host.stalled_until = case.loop.time() + 20.0 * case.rng.random()
         case.clocks.slept += 600.0
+        for each in case.clients:
+            each.wakes(client.host.stalled_until if each is client else case.loop.time())
         case.did("sleep", client.name)
 
 
