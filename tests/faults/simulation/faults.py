@@ -145,7 +145,8 @@ def _zombie(case: Case) -> None:
 
 
 def _replace(case: Case, server: SimServer) -> None:
-    if case.live_server() is not server:
+    # Nobody puts a backup back while a server that is only suspended has the database open.
+    if case.live_server() is not server or case.restoring:
         return
     seconds = 0.2 + 5.0 * case.rng.random()
     server.host.stalled_until = case.loop.time() + seconds
