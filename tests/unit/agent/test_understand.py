@@ -3,7 +3,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edchat_server.agent.planner import Asked, Call, Conversation, Plan, StoryRef, understand
@@ -197,6 +197,7 @@ text_like = st.one_of(
         ]
     ),
 )
+@example(text="CREAT 1) 2) FOR 0) FOR", conversation=NONE)
 def test_any_text_gives_a_plan(text: str, conversation: Conversation) -> None:
     plan = understand(text, conversation)
     assert plan.calls or plan.say

@@ -348,8 +348,8 @@ def _named_in(title: str) -> str | None:
 
 
 def _plan_for(items: list[dict[str, Any]]) -> Plan:
-    if len(items) == 1 and not items[0]["title"]:
-        args = {k: v for k, v in items[0].items() if k != "title"}
+    if not any(item["title"] for item in items):
+        args = {k: v for k, v in items[0].items() if k != "title"} if len(items) == 1 else {}
         return Plan(
             "ask", say="What should the story be about? A few words are enough.", asked=Asked("title", args)
         )
