@@ -74,7 +74,10 @@ def build(_: str | None, checkpointer: BaseCheckpointSaver[str]) -> BuiltAgent:
 
 
 if __name__ == "__main__":
-    no_limits = Caps(commands_per_10s=10**6, command_burst=10**6, frames_per_second=10**6)  # one client is a crowd here
+    much = 10**6  # one client is a crowd here
+    no_limits = Caps(
+        commands_per_10s=much, command_burst=much, user_commands_per_10s=much, user_command_burst=much,
+        frames_per_second=much, hellos_per_second=much, hello_burst=much, connections_per_address=much)
     settings = Settings(data_dir=Path(sys.argv[2]), port=int(sys.argv[1]), caps=no_limits)
     uvicorn.run(
         create_app(settings, build=build), host="127.0.0.1", port=settings.port, ws="websockets-sansio",
